@@ -20,6 +20,7 @@ export const ERRORS = {
   state_broken: { status: 500, exit: 5 },
   daemon_unavailable: { status: 503, exit: 5 },
   source_unavailable: { status: 502, exit: 6 },
+  connection_failed: { status: 502, exit: 6 },
   corrupt_data: { status: 422, exit: 6 },
   guest_unreachable: { status: 504, exit: 7 },
   guest_failed: { status: 502, exit: 7 },

@@ -1,0 +1,64 @@
+import type { ProcessIdentity } from "../base/host.ts";
+import { systemCode } from "./os_errors.ts";
+
+/** Clock ticks a second in /proc/PID/stat: USER_HZ, 100 on every Linux that Deno runs on. */
+const MS_PER_TICK = 10;
+
+export interface ProcessStat {
+  readonly state: string;
+  readonly parentPid: number;
+  readonly cpuTimeMs: number;
+  readonly startTimeTicks: number;
+}
+
+/** @param text content of /proc/PID/stat; the second field, in parentheses, may hold anything (proc(5)) */
+export function parseProcessStat(text: string): ProcessStat | undefined {
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  const [state, parentPid] = fields;
+  const userTicks = Number(fields[11]);
+  const systemTicks = Number(fields[12]);
+  const startTimeTicks = Number(fields[19]);
+  if (!state || Number.isNaN(startTimeTicks)) return undefined;
+  return {
+    state,
+    parentPid: Number(parentPid),
+    cpuTimeMs: (userTicks + systemTicks) * MS_PER_TICK,
+    startTimeTicks,
+  };
+}
+
+/** @returns undefined where the process is gone (a zombie is gone) */
+export async function readProcessStat(pid: number): Promise<ProcessStat | undefined> {
+  try {
+    const stat = parseProcessStat(await Deno.readTextFile(`/proc/${pid}/stat`));
+    return stat && stat.state !== "Z" && stat.state !== "X" ? stat : undefined;
+  } catch (thrown) {
+    const code = systemCode(thrown);
+    if (code === "ENOENT" || code === "ESRCH") return undefined;
+    throw thrown;
+  }
+}
+
+export async function readBootId(): Promise<string> {
+  return (await Deno.readTextFile("/proc/sys/kernel/random/boot_id")).trim();
+}
+
+export async function identifyProcess(pid: number): Promise<ProcessIdentity | undefined> {
+  const stat = await readProcessStat(pid);
+  if (!stat) return undefined;
+  try {
+    const executable = (await Deno.readLink(`/proc/${pid}/exe`)).replace(/ \(deleted\)$/, "");
+    return { pid, startTimeTicks: stat.startTimeTicks, bootId: await readBootId(), executable };
+  } catch (thrown) {
+    const code = systemCode(thrown);
+    if (code === "ENOENT" || code === "ESRCH") return undefined;
+    throw thrown;
+  }
+}
+
+/** @returns the process's stat where it is still the very one that `identity` names */
+export async function findProcess(identity: ProcessIdentity): Promise<ProcessStat | undefined> {
+  const stat = await readProcessStat(identity.pid);
+  if (!stat || stat.startTimeTicks !== identity.startTimeTicks) return undefined;
+  return (await readBootId()) === identity.bootId ? stat : undefined;
+}
