@@ -1,5 +1,6 @@
-import { statfs } from "node:fs/promises";
+import { statfs } from "node:fs";
 import { dirname } from "node:path";
+import { promisify } from "node:util";
 import { BangerError } from "../base/errors.ts";
 import type { Clock, Files, FileStat } from "../base/host.ts";
 import { copySparse, reflink } from "./copy.ts";
@@ -153,6 +154,6 @@ async function list(path: string): Promise<string[]> {
 }
 
 async function freeBytes(path: string): Promise<number> {
-  const info = await statfs(path);
+  const info = await promisify(statfs)(path);
   return info.bavail * info.bsize;
 }

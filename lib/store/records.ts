@@ -1,0 +1,85 @@
+import { z } from "zod";
+import type { ImageId, ImageName, KernelName, VmId, VmName } from "../base/names.ts";
+import type { VmState } from "../base/states.ts";
+import { TRANSITIONS } from "../base/states.ts";
+
+/** What an image runs by default, as its configuration says (OCI image-spec, config.md). */
+export const imageConfigSchema = z.object({
+  user: z.string(),
+  environment: z.record(z.string(), z.string()),
+  workingDirectory: z.string(),
+  entrypoint: z.array(z.string()),
+  command: z.array(z.string()),
+});
+export type ImageConfig = z.infer<typeof imageConfigSchema>;
+
+export const imageRecordSchema = z.object({
+  id: z.string().transform((id) => id as ImageId),
+  name: z.string().transform((name) => name as ImageName),
+  /** What it was made from: `recipe:debian-bookworm`, an OCI reference. */
+  source: z.string(),
+  /** Of the source's bytes, `sha256:…`. */
+  digest: z.string(),
+  createdAtMs: z.number(),
+  /** Of the disk as a VM sees it; the file is sparse. */
+  sizeBytes: z.number(),
+  /** In use inside the filesystem. */
+  contentBytes: z.number(),
+  init: z.enum(["systemd", "other", "none"]),
+  libc: z.enum(["glibc", "musl", "none"]),
+  hasSshServer: z.boolean(),
+  /** Build id of the agent inside. */
+  agentBuild: z.string(),
+  config: imageConfigSchema,
+});
+export type ImageRecord = z.infer<typeof imageRecordSchema>;
+
+export const vmSpecSchema = z.object({
+  imageName: z.string(),
+  kernelName: z.string().transform((name) => name as KernelName),
+  cpus: z.number().int(),
+  memoryMib: z.number().int(),
+  workDiskBytes: z.number().int(),
+  network: z.enum(["user", "none"]),
+  /** How the host reaches the agent; chosen at creation. */
+  transport: z.enum(["virtio-serial", "vhost-vsock", "vhost-device-vsock"]),
+  environment: z.record(z.string(), z.string()),
+  gitIdentity: z.object({ name: z.string(), email: z.string() }).optional(),
+});
+export type VmSpec = z.infer<typeof vmSpecSchema>;
+
+/** The part of a VM that its row keeps as JSON. */
+export const vmRecordSchema = z.object({
+  createdAtMs: z.number(),
+  startedAtMs: z.number().optional(),
+  /** Why it is not running though nobody stopped it. */
+  lastExit: z.string().optional(),
+  spec: vmSpecSchema,
+  /** What carries the root disk's writes; undefined until the disks are made. */
+  rootDisk: z.enum(["reflink", "qcow2", "copy"]).optional(),
+});
+export type VmRecord = z.infer<typeof vmRecordSchema>;
+
+export interface Vm extends VmRecord {
+  readonly id: VmId;
+  readonly name: VmName;
+  /** 1 to 65,000; the address and the vsock CID derive from it. */
+  readonly number: number;
+  readonly imageId: ImageId;
+  readonly state: VmState;
+  /** As its driver wrote it; only the driver reads it. */
+  readonly machine?: unknown;
+  readonly brokenReason?: string;
+}
+
+export const vmStateSchema = z.enum(Object.keys(TRANSITIONS) as [VmState, ...VmState[]]);
+
+/** The VM's loopback address, in 127.42.0.0/16. */
+export function loopbackAddress(number: number): string {
+  return `127.42.${number >> 8}.${number & 255}`;
+}
+
+/** Guest CIDs below 3 are reserved (vsock(7)); ours start well above what people choose by hand. */
+export function vsockCid(number: number): number {
+  return 42_000 + number;
+}

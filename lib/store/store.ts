@@ -1,0 +1,94 @@
+import { DatabaseSync } from "node:sqlite";
+import { BangerError, reasonOf } from "../base/errors.ts";
+import { ImageTable } from "./image_table.ts";
+import { MIGRATIONS } from "./schema.ts";
+import { VmTable } from "./vm_table.ts";
+
+/**
+ * The daemon's database. One connection, used serially: SQLite through 3.51.2 has a bug that corrupts
+ * a WAL that several connections reset.
+ */
+export class Store implements Disposable {
+  readonly images: ImageTable;
+  readonly vms: VmTable;
+  readonly #database: DatabaseSync;
+
+  private constructor(database: DatabaseSync) {
+    this.#database = database;
+    this.images = new ImageTable(database);
+    this.vms = new VmTable(database);
+  }
+
+  /**
+   * Opens or makes the database and brings it to this build's schema.
+   *
+   * @throws {BangerError} `state_too_new`, `state_broken`; the file is then as it was
+   */
+  static open(path: string): Store {
+    let database: DatabaseSync | undefined;
+    try {
+      database = new DatabaseSync(path);
+      checkVersion(database, path);
+      database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
+      const check = database.prepare("PRAGMA quick_check(1)").get();
+      if (check?.quick_check !== "ok") throw new Error(String(check?.quick_check));
+      migrate(database, path);
+      return new Store(database);
+    } catch (thrown) {
+      database?.close();
+      if (thrown instanceof BangerError) throw thrown;
+      throw new BangerError(
+        "state_broken",
+        `Cannot read the database ${path}: ${reasonOf(thrown)}`,
+        "Nothing was changed. Move the file away to start with an empty one; disks of VMs stay where they are",
+        { cause: thrown },
+      );
+    }
+  }
+
+  /** Runs `act` in one transaction. */
+  transaction<T>(act: () => T): T {
+    this.#database.exec("BEGIN IMMEDIATE");
+    try {
+      const result = act();
+      this.#database.exec("COMMIT");
+      return result;
+    } catch (thrown) {
+      this.#database.exec("ROLLBACK");
+      throw thrown;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#database.isOpen) this.#database.close();
+  }
+}
+
+function schemaVersion(database: DatabaseSync): number {
+  return Number(database.prepare("PRAGMA user_version").get()?.user_version ?? 0);
+}
+
+function checkVersion(database: DatabaseSync, path: string): void {
+  const version = schemaVersion(database);
+  if (version <= MIGRATIONS.length) return;
+  throw new BangerError(
+    "state_too_new",
+    `Cannot use the database ${path}: its schema is version ${version}, and this banger knows ${MIGRATIONS.length}`,
+    "Nothing was changed. Use the newer banger that made it, or another XDG_STATE_HOME",
+  );
+}
+
+function migrate(database: DatabaseSync, path: string): void {
+  const from = schemaVersion(database);
+  if (from === MIGRATIONS.length) return;
+  if (from > 0) database.prepare("VACUUM INTO ?").run(`${path}.backup-v${from}-${Date.now()}`);
+  database.exec("BEGIN IMMEDIATE");
+  try {
+    for (const step of MIGRATIONS.slice(from)) database.exec(step);
+    database.exec(`PRAGMA user_version = ${MIGRATIONS.length}`);
+    database.exec("COMMIT");
+  } catch (thrown) {
+    database.exec("ROLLBACK");
+    throw thrown;
+  }
+}
