@@ -1,0 +1,155 @@
+import { z } from "@hono/zod-openapi";
+import { type ErrorCode, ERRORS } from "../base/errors.ts";
+import { parseImageName, parseKernelName, parseVmName } from "../base/names.ts";
+import { TRANSITIONS, type VmState } from "../base/states.ts";
+import { MIB } from "../base/units.ts";
+
+/**
+ * The one description of what the daemon takes and gives. HTTP bodies are validated with it, command
+ * flags are too, and the OpenAPI document and the client's types derive from it.
+ */
+
+/** A parser of the base room as a schema: its refusal becomes the issue's text. */
+function parsedBy<T extends string>(parse: (text: string) => T) {
+  return z.string().transform((text, context) => {
+    try {
+      return parse(text);
+    } catch (thrown) {
+      context.addIssue({ code: "custom", message: (thrown as Error).message });
+      return z.NEVER;
+    }
+  });
+}
+
+/** POSIX names: what every shell can export. */
+const environmentSchema = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string().max(32 * 1024));
+
+/** No control characters: these end up in the guest's gitconfig. */
+// deno-lint-ignore no-control-regex
+const oneLine = z.string().min(1).max(200).regex(/^[^\u0000-\u001f\u007f]*$/);
+
+export const createVmSchema = z.object({
+  name: parsedBy(parseVmName).optional(),
+  image: parsedBy(parseImageName).optional(),
+  kernel: parsedBy(parseKernelName).optional(),
+  cpus: z.number().int().min(1).max(64).optional(),
+  memoryMib: z.number().int().min(128).max(1024 * 1024).optional(),
+  workDiskBytes: z.number().int().min(64 * MIB).max(16 * 1024 * 1024 * MIB).optional(),
+  network: z.enum(["user", "none"]).optional(),
+  transport: z.enum(["virtio-serial", "vhost-vsock", "vhost-device-vsock"]).optional(),
+  environment: environmentSchema.optional(),
+  gitIdentity: z.object({ name: oneLine, email: oneLine }).optional(),
+  start: z.boolean().optional(),
+}).strict().openapi("CreateVm");
+export type CreateVm = z.infer<typeof createVmSchema>;
+
+const stateSchema = z.enum(Object.keys(TRANSITIONS) as [VmState, ...VmState[]]);
+
+export const endpointSchema = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("hybrid"), path: z.string() }),
+  z.object({ kind: z.literal("vsock"), cid: z.number().int() }),
+]).openapi("AgentEndpoint");
+export type AgentEndpointView = z.infer<typeof endpointSchema>;
+
+export const vmSchema = z.object({
+  id: z.string(),
+  name: z.string(),
+  state: stateSchema,
+  image: z.string(),
+  kernel: z.string(),
+  cpus: z.number(),
+  memoryMib: z.number(),
+  workDiskBytes: z.number(),
+  /** Taken on the host by its disks; holes do not count. */
+  diskUsedBytes: z.number(),
+  rootDisk: z.string().optional(),
+  network: z.string(),
+  transport: z.string(),
+  address: z.string(),
+  createdAt: z.string(),
+  startedAt: z.string().optional(),
+  /** Which VMM runs it, how fast, and why that one. */
+  vmm: z.object({ driver: z.string(), acceleration: z.string(), reason: z.string(), pid: z.number() })
+    .optional(),
+  agent: endpointSchema.optional(),
+  ssh: z.object({ identityFile: z.string(), knownHostsFile: z.string(), hostKeyAlias: z.string() }),
+  lastExit: z.string().optional(),
+  brokenReason: z.string().optional(),
+}).openapi("Vm");
+export type VmView = z.infer<typeof vmSchema>;
+
+export const vmEventSchema = z.object({
+  time: z.string(),
+  event: z.string(),
+  detail: z.string().optional(),
+}).openapi("VmEvent");
+export type VmEventView = z.infer<typeof vmEventSchema>;
+
+export const imageSchema = z.object({
+  id: z.string(),
+  name: z.string(),
+  source: z.string(),
+  digest: z.string(),
+  createdAt: z.string(),
+  sizeBytes: z.number(),
+  contentBytes: z.number(),
+  init: z.string(),
+  libc: z.string(),
+  hasSshServer: z.boolean(),
+  agentBuild: z.string(),
+  usedBy: z.array(z.string()),
+}).openapi("Image");
+export type ImageView = z.infer<typeof imageSchema>;
+
+export const kernelSchema = z.object({
+  name: z.string(),
+  distribution: z.string(),
+  architecture: z.string(),
+  version: z.string(),
+  sha256: z.string(),
+  source: z.string(),
+  createdAt: z.string(),
+}).openapi("Kernel");
+export type KernelView = z.infer<typeof kernelSchema>;
+
+export const errorSchema = z.object({
+  code: z.enum(Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]]),
+  message: z.string(),
+  hint: z.string().optional(),
+}).openapi("Error");
+
+/** `result` names what the operation made: a VM's, an image's or a kernel's name. */
+export const operationSchema = z.object({
+  id: z.string(),
+  kind: z.string(),
+  state: z.enum(["running", "done", "failed", "cancelled"]),
+  result: z.string().optional(),
+  error: errorSchema.optional(),
+}).openapi("Operation");
+export type OperationView = z.infer<typeof operationSchema>;
+
+/** What an operation's event stream carries, as JSON in each SSE `data` field. */
+export const operationEventSchema = z.discriminatedUnion("type", [
+  /** `atMs` counts from the operation's start. */
+  z.object({ type: z.literal("stage"), name: z.string(), atMs: z.number() }),
+  z.object({ type: z.literal("update"), done: z.number(), total: z.number().optional() }),
+  z.object({ type: z.literal("note"), text: z.string() }),
+  z.object({ type: z.literal("finished"), atMs: z.number(), operation: operationSchema }),
+]).openapi("OperationEvent");
+export type OperationEvent = z.infer<typeof operationEventSchema>;
+
+export const versionSchema = z.object({
+  version: z.string(),
+  commit: z.string(),
+  builtAt: z.string(),
+  buildId: z.string(),
+  pid: z.number(),
+  stateDirectory: z.string(),
+  runningOperations: z.number(),
+}).openapi("Version");
+export type VersionView = z.infer<typeof versionSchema>;
+
+export const importKernelSchema = z.object({
+  name: parsedBy(parseKernelName),
+  debs: z.array(z.string().startsWith("/")).min(1).max(8),
+}).strict().openapi("ImportKernel");

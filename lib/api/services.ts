@@ -1,0 +1,49 @@
+import type {
+  CreateVm,
+  ImageView,
+  KernelView,
+  OperationEvent,
+  OperationView,
+  VersionView,
+  VmEventView,
+  VmView,
+} from "./contract.ts";
+
+/** What the routes call; the daemon wires the real ones. Methods throw BangerError. */
+export interface Services {
+  readonly vms: {
+    list(): Promise<VmView[]>;
+    get(nameOrId: string): Promise<VmView>;
+    create(request: CreateVm): OperationView;
+    start(nameOrId: string): OperationView;
+    stop(nameOrId: string, options: { force: boolean }): OperationView;
+    remove(nameOrId: string, options: { force: boolean }): OperationView;
+    console(nameOrId: string, options: { maxBytes: number }): Promise<string>;
+    events(nameOrId: string): Promise<VmEventView[]>;
+  };
+  readonly images: {
+    list(): Promise<ImageView[]>;
+    get(nameOrId: string): Promise<ImageView>;
+    pull(name: string): OperationView;
+    remove(nameOrId: string): Promise<void>;
+  };
+  readonly kernels: {
+    list(): Promise<KernelView[]>;
+    get(name: string): Promise<KernelView>;
+    pull(name: string): OperationView;
+    importDebs(name: string, debs: readonly string[]): OperationView;
+    remove(name: string): Promise<void>;
+  };
+  readonly operations: {
+    list(): OperationView[];
+    get(id: string): OperationView;
+    /** Past events first, then live ones, to the end. */
+    events(id: string): AsyncIterable<OperationEvent>;
+    cancel(id: string): OperationView;
+  };
+  readonly daemon: {
+    version(): VersionView;
+    /** @throws {BangerError} `in_use` while operations run, unless forced */
+    shutdown(options: { force: boolean }): void;
+  };
+}
