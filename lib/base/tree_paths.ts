@@ -107,21 +107,21 @@ export function findDirectory(
  * The directory that `names` lead to, symlinks followed (dangling ones too: their target is made), with
  * what is missing made by `make`.
  *
+ * @returns the directories from the root to it, never empty
  * @throws {BangerError} `corrupt_data` for a symlink loop, or where a name is no directory
  */
 export function makeDirectories(
   root: DirectoryInode,
   names: readonly ByteString[],
   make: () => DirectoryInode = emptyDirectory,
-): DirectoryInode {
-  const { existing, missing } = walk(root, names);
-  let directory = existing.at(-1)!;
+): DirectoryInode[] {
+  const { existing: chain, missing } = walk(root, names);
   for (const name of missing) {
     const made = make();
-    directory.entries.set(name, made);
-    directory = made;
+    chain.at(-1)!.entries.set(name, made);
+    chain.push(made);
   }
-  return directory;
+  return chain;
 }
 
 /**
@@ -178,7 +178,7 @@ export function ensureDirectory(
     kind: "directory",
     attributes: { ...attributes },
     entries: new Map(),
-  }));
+  })).at(-1)!;
 }
 
 /**
@@ -193,7 +193,7 @@ export function insert<I extends Inode>(root: DirectoryInode, path: ByteString, 
   if (name === undefined) {
     throw new BangerError("invalid_argument", "Cannot replace the root directory of a tree");
   }
-  makeDirectories(root, names).entries.set(name, inode);
+  makeDirectories(root, names).at(-1)!.entries.set(name, inode);
   return inode;
 }
 
