@@ -134,6 +134,8 @@ export interface Processes {
   run(command: CommandLine, options?: RunOptions): Promise<RunResult>;
   /** Streams stdout; `signal` kills it. */
   pipe(command: CommandLine, signal?: AbortSignal): Promise<PipedProcess>;
+  /** With our own standard streams and terminal. @returns the exit code */
+  inherit(command: CommandLine): Promise<number>;
   /** In a session of its own, stdin null, output appended to `logPath`; it outlives us. */
   startDetached(command: CommandLine, logPath: string): Promise<ProcessIdentity>;
   identify(pid: number): Promise<ProcessIdentity | undefined>;

@@ -23,6 +23,7 @@ export function systemProcesses(clock: Clock): Processes {
   return {
     run,
     pipe,
+    inherit,
     startDetached: (command, logPath) => startDetached(clock, command, logPath),
     identify: identifyProcess,
     isAlive: async (identity) => (await findProcess(identity)) !== undefined,
@@ -117,6 +118,19 @@ async function pipe(command: CommandLine, signal?: AbortSignal): Promise<PipedPr
     .then(([status, stderr]) => ({ code: status.code, stderr }))
     .finally(() => signal?.removeEventListener("abort", stop));
   return { stdout: child.stdout, result };
+}
+
+/** Ctrl-C goes to the whole foreground group: the child decides what it means, we wait for it. */
+async function inherit(command: CommandLine): Promise<number> {
+  const program = await findProgram(command);
+  const ignore = () => {};
+  Deno.addSignalListener("SIGINT", ignore);
+  try {
+    const child = spawn(program, command, { stdin: "inherit", stdout: "inherit", stderr: "inherit" });
+    return (await child.status).code;
+  } finally {
+    Deno.removeSignalListener("SIGINT", ignore);
+  }
 }
 
 function killChild(child: Deno.ChildProcess): void {

@@ -1,0 +1,113 @@
+import type { ApiClient } from "../api/client.ts";
+import type { AgentEndpointView } from "../api/contract.ts";
+import type { BuildStamp } from "../base/build.ts";
+import type { Clock, Connection, Processes } from "../base/host.ts";
+import type { Terminal } from "../base/terminal.ts";
+
+/** One verb of the command line. Help, completion and the reference derive from these values. */
+export interface Command {
+  /** `["vm", "create"]` */
+  readonly path: readonly string[];
+  /** Other ways to say it, as whole paths. */
+  readonly aliases?: readonly (readonly string[])[];
+  readonly summary: string;
+  /** More help: what a reader needs beyond the summary. */
+  readonly details?: string;
+  readonly arguments?: readonly Argument[];
+  readonly options?: readonly Option[];
+  /** What stands behind `--` is a command for the guest: shown in the usage, given as `trailing`. */
+  readonly trailing?: string;
+  readonly hidden?: boolean;
+  /** @returns the exit code */
+  run(context: Context, input: Input): Promise<number>;
+}
+
+export interface Argument {
+  readonly name: string;
+  readonly summary: string;
+  readonly optional?: boolean;
+  /** What shell completion offers. */
+  readonly completes?: "vm" | "image" | "kernel" | "file";
+  readonly repeated?: boolean;
+}
+
+export interface Option {
+  /** As commander writes them: `-n, --name <name>` */
+  readonly flags: string;
+  readonly summary: string;
+  /** May be given more than once; the values come as a list. */
+  readonly repeated?: boolean;
+}
+
+export interface Input {
+  /** In the order of `arguments`; a missing optional one is undefined. */
+  readonly arguments: readonly (string | undefined)[];
+  /** By the long flag's name in camel case. */
+  readonly options: Readonly<Record<string, string | boolean | readonly string[] | undefined>>;
+  /** Undefined where no `--` was written. */
+  readonly trailing?: readonly string[];
+}
+
+/** What commands work with; `main.ts` builds it. */
+export interface Context {
+  readonly build: BuildStamp;
+  readonly terminal: Terminal;
+  readonly clock: Clock;
+  readonly processes: Pick<Processes, "run" | "inherit">;
+  readonly guest: GuestAccess;
+  readonly daemon: DaemonAccess;
+  /** This executable, for ssh's ProxyCommand. */
+  readonly executable: string;
+  readonly environment: (name: string) => string | undefined;
+}
+
+export interface DaemonAccess {
+  /** Starts the daemon where none runs, and replaces one of another build that is idle. */
+  connect(): Promise<ApiClient>;
+  /** @returns undefined where none runs */
+  connectIfRunning(): Promise<ApiClient | undefined>;
+  readonly logPath: string;
+}
+
+/** The direct way into a guest, past the daemon. */
+export interface GuestAccess {
+  exec(endpoint: AgentEndpointView, start: ExecStart): Promise<ExecSession>;
+  connect(endpoint: AgentEndpointView, port: number): Promise<Connection>;
+}
+
+export interface ExecStart {
+  readonly argv: readonly string[];
+  readonly workingDirectory?: string;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly terminal?: { readonly rows: number; readonly columns: number; readonly type: string };
+}
+
+export interface ExecSession extends AsyncDisposable {
+  readonly output: AsyncIterable<{ readonly stream: "stdout" | "stderr"; readonly bytes: Uint8Array }>;
+  /** Resolves after all output; 128 + signal where one ended it. */
+  readonly exitCode: Promise<number>;
+  writeStdin(bytes: Uint8Array): Promise<void>;
+  endStdin(): Promise<void>;
+  resize(rows: number, columns: number): Promise<void>;
+  signal(name: string): Promise<void>;
+}
+
+/** A flag's value where it takes one. */
+export function textOption(input: Input, name: string): string | undefined {
+  const value = input.options[name];
+  return typeof value === "string" ? value : undefined;
+}
+
+export function flag(input: Input, name: string): boolean {
+  return input.options[name] === true;
+}
+
+export function listOption(input: Input, name: string): readonly string[] {
+  const value = input.options[name];
+  return Array.isArray(value) ? value as readonly string[] : [];
+}
+
+/** A required argument: the parser has seen to it that it is there. */
+export function requiredArgument(input: Input, index: number): string {
+  return input.arguments[index] ?? "";
+}

@@ -1,0 +1,108 @@
+import { type ApiClient, followOperation } from "../api/client.ts";
+import type { OperationEvent, OperationView } from "../api/contract.ts";
+import type { Clock } from "../base/host.ts";
+import type { Terminal } from "../base/terminal.ts";
+import { formatBytes } from "../base/units.ts";
+import { visible } from "./output.ts";
+
+const REDRAW_MS = 100;
+const CLEAR_LINE = "\r\u001b[K";
+
+/**
+ * Follows an operation and shows it: on a terminal one live line with the current stage and its seconds,
+ * on a pipe a plain line for each stage as it ends. Ctrl-C asks the daemon to cancel and undo.
+ *
+ * @throws {BangerError} the operation's failure, `cancelled` included
+ */
+export async function showOperation(
+  { terminal, clock }: { terminal: Terminal; clock: Clock },
+  client: ApiClient,
+  operation: OperationView,
+  options: { quiet?: boolean } = {},
+): Promise<string> {
+  const line = options.quiet ? undefined : new ProgressLine(terminal, clock);
+  const cancel = () => {
+    line?.note("cancelling; what was made is being undone");
+    // A failure here shows in the operation's own end, which is being followed.
+    client.v1.operations[":id"].cancel.$post({ param: { id: operation.id } }).catch(() => {});
+  };
+  using _interrupt = terminal.onSignal("SIGINT", cancel);
+  using _terminate = terminal.onSignal("SIGTERM", cancel);
+  try {
+    const finished = await followOperation(client, operation, (event) => line?.show(event));
+    return finished.result ?? "";
+  } finally {
+    line?.end();
+  }
+}
+
+class ProgressLine {
+  readonly #terminal: Terminal;
+  readonly #clock: Clock;
+  readonly #timer: number | undefined;
+  #stage: { name: string; startedAtMs: number; sinceMs: number } | undefined;
+  #detail = "";
+  #pending: Promise<void> = Promise.resolve();
+
+  constructor(terminal: Terminal, clock: Clock) {
+    this.#terminal = terminal;
+    this.#clock = clock;
+    if (terminal.stderrIsTerminal) this.#timer = setInterval(() => this.#draw(), REDRAW_MS);
+  }
+
+  show(event: OperationEvent): void {
+    if (event.type === "stage") {
+      this.#endStage(event.atMs);
+      this.#stage = { name: event.name, startedAtMs: this.#clock.monotonicMs(), sinceMs: event.atMs };
+      this.#draw();
+    } else if (event.type === "update") {
+      this.#detail = event.total === undefined
+        ? ` ${formatBytes(event.done)}`
+        : ` ${Math.floor(event.done / event.total * 100)}% of ${formatBytes(event.total)}`;
+    } else if (event.type === "note") {
+      this.note(event.text);
+    } else {
+      this.#endStage(event.atMs);
+    }
+  }
+
+  note(text: string): void {
+    this.#write(`${this.#clear()}banger: ${visible(text)}\n`);
+    this.#draw();
+  }
+
+  end(): void {
+    clearInterval(this.#timer);
+    this.#write(this.#clear());
+  }
+
+  #endStage(atMs: number): void {
+    if (!this.#stage) return;
+    this.#write(
+      `${this.#clear()}banger: ${visible(this.#stage.name)}: ${seconds(atMs - this.#stage.sinceMs)}\n`,
+    );
+    this.#stage = undefined;
+    this.#detail = "";
+  }
+
+  #draw(): void {
+    if (!this.#stage || !this.#terminal.stderrIsTerminal) return;
+    const elapsed = seconds(this.#clock.monotonicMs() - this.#stage.startedAtMs);
+    const line = `${visible(this.#stage.name)} … ${elapsed}${this.#detail}`;
+    this.#write(`${CLEAR_LINE}${line.slice(0, Math.max(10, this.#terminal.size().columns - 1))}`);
+  }
+
+  #clear(): string {
+    return this.#terminal.stderrIsTerminal ? CLEAR_LINE : "";
+  }
+
+  /** In order, without making callers wait. */
+  #write(text: string): void {
+    if (text === "") return;
+    this.#pending = this.#pending.then(() => this.#terminal.writeStderr(new TextEncoder().encode(text)));
+  }
+}
+
+function seconds(ms: number): string {
+  return `${(Math.max(0, ms) / 1000).toFixed(1)} s`;
+}
