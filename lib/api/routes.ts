@@ -26,7 +26,14 @@ function body<T extends z.ZodType>(schema: T) {
 }
 
 const failure = json("What was wanted, what stood in the way, what to do next", errorSchema);
-const started = { 202: json("The operation that does it", operationSchema), default: failure } as const;
+/**
+ * Every route may refuse; the document says so, and the client's types don't, since its fetch throws.
+ */
+function answers<T extends object>(responses: T): T {
+  return { ...responses, default: failure };
+}
+
+const started = answers({ 202: json("The operation that does it", operationSchema) });
 const nameParam = z.object({ name: z.string().max(256) });
 const idParam = z.object({ id: z.string().max(64) });
 const forceBody = z.object({ force: z.boolean().default(false) }).strict();
@@ -72,7 +79,7 @@ export function routes(services: Services, log: Log) {
       createRoute({
         method: "get",
         path: "/v1/version",
-        responses: { 200: json("The daemon", versionSchema) },
+        responses: answers({ 200: json("The daemon", versionSchema) }),
       }),
       (c) => c.json(daemon.version(), 200),
     )
@@ -81,7 +88,7 @@ export function routes(services: Services, log: Log) {
         method: "post",
         path: "/v1/shutdown",
         request: { body: body(forceBody) },
-        responses: { 204: nothing, default: failure },
+        responses: answers({ 204: nothing }),
       }),
       (c) => {
         daemon.shutdown(c.req.valid("json"));
@@ -89,7 +96,11 @@ export function routes(services: Services, log: Log) {
       },
     )
     .openapi(
-      createRoute({ method: "get", path: "/v1/vms", responses: { 200: json("All VMs", z.array(vmSchema)) } }),
+      createRoute({
+        method: "get",
+        path: "/v1/vms",
+        responses: answers({ 200: json("All VMs", z.array(vmSchema)) }),
+      }),
       async (c) => c.json(await vms.list(), 200),
     )
     .openapi(
@@ -106,7 +117,7 @@ export function routes(services: Services, log: Log) {
         method: "get",
         path: "/v1/vms/{name}",
         request: { params: nameParam },
-        responses: { 200: json("The VM", vmSchema), default: failure },
+        responses: answers({ 200: json("The VM", vmSchema) }),
       }),
       async (c) => c.json(await vms.get(c.req.valid("param").name), 200),
     )
@@ -142,10 +153,9 @@ export function routes(services: Services, log: Log) {
         method: "get",
         path: "/v1/vms/{name}/console",
         request: { params: nameParam },
-        responses: {
+        responses: answers({
           200: json("The console's last output", z.object({ text: z.string() })),
-          default: failure,
-        },
+        }),
       }),
       async (c) =>
         c.json({ text: await vms.console(c.req.valid("param").name, { maxBytes: MAX_CONSOLE_BYTES }) }, 200),
@@ -155,7 +165,7 @@ export function routes(services: Services, log: Log) {
         method: "get",
         path: "/v1/vms/{name}/events",
         request: { params: nameParam },
-        responses: { 200: json("What happened to it", z.array(vmEventSchema)), default: failure },
+        responses: answers({ 200: json("What happened to it", z.array(vmEventSchema)) }),
       }),
       async (c) => c.json(await vms.events(c.req.valid("param").name), 200),
     )
@@ -163,7 +173,7 @@ export function routes(services: Services, log: Log) {
       createRoute({
         method: "get",
         path: "/v1/images",
-        responses: { 200: json("All images", z.array(imageSchema)) },
+        responses: answers({ 200: json("All images", z.array(imageSchema)) }),
       }),
       async (c) => c.json(await images.list(), 200),
     )
@@ -172,7 +182,7 @@ export function routes(services: Services, log: Log) {
         method: "get",
         path: "/v1/images/{name}",
         request: { params: nameParam },
-        responses: { 200: json("The image", imageSchema), default: failure },
+        responses: answers({ 200: json("The image", imageSchema) }),
       }),
       async (c) => c.json(await images.get(c.req.valid("param").name), 200),
     )
@@ -190,7 +200,7 @@ export function routes(services: Services, log: Log) {
         method: "delete",
         path: "/v1/images/{name}",
         request: { params: nameParam },
-        responses: { 204: nothing, default: failure },
+        responses: answers({ 204: nothing }),
       }),
       async (c) => {
         await images.remove(c.req.valid("param").name);
@@ -201,7 +211,7 @@ export function routes(services: Services, log: Log) {
       createRoute({
         method: "get",
         path: "/v1/kernels",
-        responses: { 200: json("All kernels", z.array(kernelSchema)) },
+        responses: answers({ 200: json("All kernels", z.array(kernelSchema)) }),
       }),
       async (c) => c.json(await kernels.list(), 200),
     )
@@ -210,7 +220,7 @@ export function routes(services: Services, log: Log) {
         method: "get",
         path: "/v1/kernels/{name}",
         request: { params: nameParam },
-        responses: { 200: json("The kernel", kernelSchema), default: failure },
+        responses: answers({ 200: json("The kernel", kernelSchema) }),
       }),
       async (c) => c.json(await kernels.get(c.req.valid("param").name), 200),
     )
@@ -240,7 +250,7 @@ export function routes(services: Services, log: Log) {
         method: "delete",
         path: "/v1/kernels/{name}",
         request: { params: nameParam },
-        responses: { 204: nothing, default: failure },
+        responses: answers({ 204: nothing }),
       }),
       async (c) => {
         await kernels.remove(c.req.valid("param").name);
@@ -251,7 +261,7 @@ export function routes(services: Services, log: Log) {
       createRoute({
         method: "get",
         path: "/v1/operations",
-        responses: { 200: json("Recent operations", z.array(operationSchema)) },
+        responses: answers({ 200: json("Recent operations", z.array(operationSchema)) }),
       }),
       (c) => c.json(operations.list(), 200),
     )
@@ -260,7 +270,7 @@ export function routes(services: Services, log: Log) {
         method: "get",
         path: "/v1/operations/{id}",
         request: { params: idParam },
-        responses: { 200: json("The operation", operationSchema), default: failure },
+        responses: answers({ 200: json("The operation", operationSchema) }),
       }),
       (c) => c.json(operations.get(c.req.valid("param").id), 200),
     )
@@ -278,13 +288,12 @@ export function routes(services: Services, log: Log) {
         method: "get",
         path: "/v1/operations/{id}/events",
         request: { params: idParam },
-        responses: {
+        responses: answers({
           200: {
             description: "Its events, past ones first, until it is finished",
             content: { "text/event-stream": { schema: z.string() } },
           },
-          default: failure,
-        },
+        }),
       }),
       (c) => {
         const events = operations.events(c.req.valid("param").id);

@@ -1,5 +1,5 @@
 import type { ApiClient } from "../api/client.ts";
-import type { AgentEndpointView } from "../api/contract.ts";
+import type { AgentEndpointView, VmView } from "../api/contract.ts";
 import type { BuildStamp } from "../base/build.ts";
 import type { Clock, Connection, Processes } from "../base/host.ts";
 import type { Terminal } from "../base/terminal.ts";
@@ -59,6 +59,10 @@ export interface Context {
   /** This executable, for ssh's ProxyCommand. */
   readonly executable: string;
   readonly environment: (name: string) => string | undefined;
+  /** As the user wrote it, from the current directory. */
+  readonly absolutePath: (path: string) => string;
+  /** Arguments of the system's ssh for a VM. */
+  readonly sshArguments: (vm: VmView, command: readonly string[]) => Promise<string[]>;
 }
 
 export interface DaemonAccess {

@@ -1,0 +1,24 @@
+import type { Command } from "../command.ts";
+import { DAEMON_COMMANDS } from "./daemon.ts";
+import { IMAGE_COMMANDS } from "./image.ts";
+import { KERNEL_COMMANDS } from "./kernel.ts";
+import { VM_ACCESS_COMMANDS } from "./vm_access.ts";
+import { VM_LIFECYCLE_COMMANDS } from "./vm_lifecycle.ts";
+import { VM_LOOK_COMMANDS } from "./vm_look.ts";
+
+export const NOUNS: Readonly<Record<string, string>> = {
+  vm: "virtual machines",
+  image: "images that VMs are made from",
+  kernel: "kernels that VMs boot",
+  daemon: "the daemon that owns them all",
+};
+
+/** Every command, in the order that help shows them. */
+export const COMMANDS: readonly Command[] = [
+  ...VM_LIFECYCLE_COMMANDS,
+  ...VM_LOOK_COMMANDS,
+  ...VM_ACCESS_COMMANDS,
+  ...IMAGE_COMMANDS,
+  ...KERNEL_COMMANDS,
+  ...DAEMON_COMMANDS,
+];

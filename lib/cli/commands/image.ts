@@ -1,0 +1,93 @@
+import { formatBytes } from "../../base/units.ts";
+import { type Command, flag, requiredArgument } from "../command.ts";
+import { age, fields, print, printJson, table } from "../output.ts";
+import { showOperation } from "../progress.ts";
+
+const JSON_OPTION = { flags: "--json", summary: "as JSON" } as const;
+const IMAGE_ARGUMENT = { name: "image", summary: "its name", completes: "image" } as const;
+
+const list: Command = {
+  path: ["image", "list"],
+  aliases: [["image", "ls"]],
+  summary: "list images",
+  options: [JSON_OPTION],
+  async run({ daemon, terminal, clock }, input) {
+    const client = await daemon.connect();
+    const images = await (await client.v1.images.$get()).json();
+    if (flag(input, "json")) await printJson(terminal, images);
+    else {
+      const rows = images.map((image) => [
+        image.name,
+        image.id.slice(0, 12),
+        formatBytes(image.contentBytes),
+        image.init,
+        image.libc,
+        age(image.createdAt, clock.now()),
+        image.source,
+      ]);
+      await print(terminal, table(["NAME", "ID", "SIZE", "INIT", "LIBC", "AGE", "SOURCE"], rows));
+    }
+    return 0;
+  },
+};
+
+const show: Command = {
+  path: ["image", "show"],
+  summary: "show all about one image",
+  arguments: [IMAGE_ARGUMENT],
+  options: [JSON_OPTION],
+  async run({ daemon, terminal }, input) {
+    const client = await daemon.connect();
+    const image =
+      await (await client.v1.images[":name"].$get({ param: { name: requiredArgument(input, 0) } })).json();
+    if (flag(input, "json")) await printJson(terminal, image);
+    else {
+      await print(
+        terminal,
+        fields([
+          ["Name", image.name],
+          ["Id", image.id],
+          ["Source", image.source],
+          ["Digest", image.digest],
+          ["Created", image.createdAt],
+          ["Disk", `${formatBytes(image.sizeBytes)}, ${formatBytes(image.contentBytes)} in use`],
+          ["Init", image.init],
+          ["Libc", image.libc],
+          ["ssh server", image.hasSshServer ? "yes" : "no"],
+          ["Agent", image.agentBuild],
+          ["Used by", image.usedBy.join(", ") || "no VM"],
+        ]),
+      );
+    }
+    return 0;
+  },
+};
+
+const pull: Command = {
+  path: ["image", "pull"],
+  summary: "fetch an image and make it bootable",
+  arguments: [{ name: "image", summary: "a name from the catalog: debian-bookworm" }],
+  options: [{ flags: "-q, --quiet", summary: "say nothing while working" }],
+  async run(context, input) {
+    const client = await context.daemon.connect();
+    const response = await client.v1.images.pull.$post({ json: { name: requiredArgument(input, 0) } });
+    const name = await showOperation(context, client, await response.json(), { quiet: flag(input, "quiet") });
+    await print(context.terminal, name);
+    return 0;
+  },
+};
+
+const remove: Command = {
+  path: ["image", "rm"],
+  summary: "remove an image that no VM uses",
+  arguments: [{ ...IMAGE_ARGUMENT, repeated: true }],
+  async run({ daemon }, input) {
+    const client = await daemon.connect();
+    for (const name of input.arguments) {
+      if (name !== undefined) await client.v1.images[":name"].$delete({ param: { name } });
+    }
+    return 0;
+  },
+};
+
+export const IMAGE_COMMANDS: readonly Command[] = [list, show, pull, remove];

@@ -1,0 +1,117 @@
+import type { CreateVm } from "../api/contract.ts";
+import { BangerError } from "../base/errors.ts";
+import { quote } from "../base/names.ts";
+import { MIB, parseSizeBytes } from "../base/units.ts";
+import { type Context, type Input, listOption, type Option, textOption } from "./command.ts";
+
+/** Flags of `vm create` and `vm run`, and the field of the request that each fills. */
+export const CREATE_OPTIONS: readonly Option[] = [
+  { flags: "-n, --name <name>", summary: "the VM's name, a DNS label (default: an invented one)" },
+  {
+    flags: "-i, --image <image>",
+    summary: "what to boot (default: debian-bookworm); pulled where it is missing",
+  },
+  {
+    flags: "--kernel <kernel>",
+    summary: "the kernel to boot it with (default: debian); pulled where it is missing",
+  },
+  { flags: "-c, --cpus <count>", summary: "virtual processors (default: 2)" },
+  { flags: "-m, --memory <size>", summary: "memory, such as 512M or 2G (default: 2G)" },
+  {
+    flags: "--disk <size>",
+    summary: "size of the work disk at /root (default: 8G); it takes only what is written",
+  },
+  {
+    flags: "--network <mode>",
+    summary: "user: a way out without privilege (default); none: no network card",
+  },
+  {
+    flags: "-e, --env <name=value>",
+    summary: "a variable for every command in the VM; may be repeated",
+    repeated: true,
+  },
+];
+
+const FLAG_OF_FIELD: Record<string, string> = {
+  name: "--name",
+  image: "--image",
+  kernel: "--kernel",
+  cpus: "--cpus",
+  memoryMib: "--memory",
+  workDiskBytes: "--disk",
+  network: "--network",
+  environment: "--env",
+};
+
+/**
+ * The flags as the request they mean, checked with the same schema that the daemon uses.
+ *
+ * @throws {BangerError} `invalid_argument` that names the flag
+ */
+export async function createRequest(context: Context, input: Input): Promise<CreateVm> {
+  const { createVmSchema } = await import("../api/contract.ts");
+  const memory = textOption(input, "memory");
+  const disk = textOption(input, "disk");
+  const cpus = textOption(input, "cpus");
+  const gitIdentity = await findGitIdentity(context);
+  const raw = {
+    name: textOption(input, "name"),
+    image: textOption(input, "image"),
+    kernel: textOption(input, "kernel"),
+    cpus: cpus === undefined ? undefined : wholeNumber("--cpus", cpus),
+    memoryMib: memory === undefined ? undefined : Math.floor(parseSizeBytes(memory) / MIB),
+    workDiskBytes: disk === undefined ? undefined : parseSizeBytes(disk),
+    network: textOption(input, "network"),
+    transport: context.environment("BANGER_TRANSPORT"),
+    environment: parseEnvironment(listOption(input, "env")),
+    gitIdentity,
+  };
+  const present = Object.fromEntries(Object.entries(raw).filter(([, value]) => value !== undefined));
+  const result = createVmSchema.safeParse(present);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  const field = String(issue?.path[0] ?? "");
+  if (issue?.message.startsWith("Cannot ")) throw new BangerError("invalid_argument", issue.message);
+  throw new BangerError(
+    "invalid_argument",
+    `Cannot use ${FLAG_OF_FIELD[field] ?? field}: ${issue?.message ?? "it is not valid"}`,
+    "See the usage: banger vm create --help",
+  );
+}
+
+function wholeNumber(name: string, text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new BangerError("invalid_argument", `Cannot use ${quote(text)} for ${name}: it is no whole number`);
+}
+
+function parseEnvironment(pairs: readonly string[]): Record<string, string> | undefined {
+  if (pairs.length === 0) return undefined;
+  return Object.fromEntries(pairs.map((pair) => {
+    const at = pair.indexOf("=");
+    if (at > 0) return [pair.slice(0, at), pair.slice(at + 1)];
+    throw new BangerError("invalid_argument", `Cannot use ${quote(pair)} for --env: it is not NAME=VALUE`);
+  }));
+}
+
+/** The user's own identity, so that commits made in the VM are theirs. Without git or an identity there is none. */
+async function findGitIdentity({ processes }: Context): Promise<{ name: string; email: string } | undefined> {
+  try {
+    const { code, stdout } = await processes.run({
+      program: "git",
+      args: ["config", "--null", "--get-regexp", "^user\\.(name|email)$"],
+    });
+    if (code !== 0) return undefined;
+    const values = new Map(
+      stdout.split("\0").filter(Boolean).map((entry) => {
+        const at = entry.indexOf("\n");
+        return [entry.slice(0, at), entry.slice(at + 1)] as const;
+      }),
+    );
+    const name = values.get("user.name");
+    const email = values.get("user.email");
+    return name && email ? { name, email } : undefined;
+  } catch (thrown) {
+    if (thrown instanceof BangerError && thrown.code === "missing_tool") return undefined;
+    throw thrown;
+  }
+}
