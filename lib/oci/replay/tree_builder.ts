@@ -187,7 +187,11 @@ export class TreeBuilder {
     const { attributes } = entry;
     switch (entry.kind) {
       case "file":
-        return { kind: "file", attributes, content: await this.#store(source) } satisfies FileInode;
+        return {
+          kind: "file",
+          attributes,
+          content: await this.#store(source, entry.sizeBytes),
+        } satisfies FileInode;
       case "directory":
         return { kind: "directory", attributes, entries: new Map() };
       case "symlink":
@@ -201,11 +205,14 @@ export class TreeBuilder {
     }
   }
 
-  async #store(source: EntrySource): Promise<StoredContent> {
+  async #store(source: EntrySource, sizeBytes: number): Promise<StoredContent> {
     const writer = this.#sink.begin();
     try {
-      for (let chunk = await source.nextChunk(); chunk !== undefined; chunk = await source.nextChunk()) {
+      for (let left = sizeBytes; left > 0;) {
+        const chunk = await source.nextChunk();
+        if (chunk === undefined) throw new Error("an entry's content is shorter than its size");
         await writer.write(chunk);
+        left -= chunk.length;
       }
       return await writer.end();
     } catch (failure) {

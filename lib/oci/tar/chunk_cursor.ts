@@ -56,8 +56,16 @@ export class ChunkCursor {
   }
 
   /** Between 1 and `atMost` bytes as they lie. @returns undefined at the end of the input */
-  async takeSome(atMost: number): Promise<Uint8Array | undefined> {
-    return await this.#fill() ? this.#next(atMost) : undefined;
+  takeSome(atMost: number): Promise<Uint8Array | undefined> {
+    if (this.#offset < this.#chunk.length) return Promise.resolve(this.#next(atMost));
+    return this.#fill().then((filled) => filled ? this.#next(atMost) : undefined);
+  }
+
+  /** Skips if all of it lies in the current chunk. @returns whether it did */
+  skipNow(length: number): boolean {
+    if (this.#chunk.length - this.#offset < length) return false;
+    this.#offset += length;
+    return true;
   }
 
   /** @returns how many bytes were there to skip */

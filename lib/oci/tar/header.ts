@@ -1,4 +1,4 @@
-import { type ByteString, byteString } from "../../base/tree.ts";
+import type { ByteString } from "../../base/tree.ts";
 import { corruptTar } from "./errors.ts";
 import { parseNumber } from "./numbers.ts";
 
@@ -59,19 +59,19 @@ export function parseHeader(block: Uint8Array): RawHeader {
   const prefix = text(block, 345, prefixBytes);
   const hasDevice = format !== "v7";
   const type = String.fromCharCode(block[156]!);
-  const mode = parseNumber(block.subarray(100, 108), "mode");
+  const mode = parseNumber(block, 100, 8, "mode");
   if (mode < 0 || mode > 0xffff_ffff) throw corruptTar("an entry's mode is out of range");
   return {
     type,
     path: (prefix === "" ? name : `${prefix}/${name}`) as ByteString,
     linkTarget: text(block, 157, 100),
     mode,
-    uid: parseNumber(block.subarray(108, 116), "uid"),
-    gid: parseNumber(block.subarray(116, 124), "gid"),
-    sizeBytes: parseNumber(block.subarray(124, 136), "size"),
-    mtimeSeconds: parseNumber(block.subarray(136, 148), "mtime"),
-    major: hasDevice ? parseNumber(block.subarray(329, 337), "major") : 0,
-    minor: hasDevice ? parseNumber(block.subarray(337, 345), "minor") : 0,
+    uid: parseNumber(block, 108, 8, "uid"),
+    gid: parseNumber(block, 116, 8, "gid"),
+    sizeBytes: parseNumber(block, 124, 12, "size"),
+    mtimeSeconds: parseNumber(block, 136, 12, "mtime"),
+    major: hasDevice ? parseNumber(block, 329, 8, "major") : 0,
+    minor: hasDevice ? parseNumber(block, 337, 8, "minor") : 0,
     format,
     gnuSparse: type === "S" && format === "gnu" ? parseGnuSparse(block, 4, 386) : undefined,
   };
@@ -79,7 +79,7 @@ export function parseHeader(block: Uint8Array): RawHeader {
 
 /** Historic writers summed signed bytes: both are taken, as everywhere. */
 function checkSum(block: Uint8Array): void {
-  const stated = parseNumber(block.subarray(148, 156), "checksum");
+  const stated = parseNumber(block, 148, 8, "checksum");
   // The checksum's own eight bytes count as spaces.
   let unsigned = 8 * 0x20;
   let high = 0;
@@ -95,15 +95,38 @@ function checkSum(block: Uint8Array): void {
 }
 
 function formatOf(block: Uint8Array): RawHeader["format"] {
-  const magic = byteString(block.subarray(257, 265));
-  if (magic === "ustar  \0") return "gnu";
-  if (!magic.startsWith("ustar\0")) return "v7";
-  return byteString(block.subarray(508, 512)) === "tar\0" ? "star" : "ustar";
+  if (!holds(block, 257, "ustar")) return "v7";
+  if (holds(block, 262, "  \0")) return "gnu";
+  if (block[262] !== 0) return "v7";
+  return holds(block, 508, "tar\0") ? "star" : "ustar";
+}
+
+function holds(block: Uint8Array, start: number, text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    if (block[start + i] !== text.charCodeAt(i)) return false;
+  }
+  return true;
 }
 
 /** Up to the first NUL, or all of the field. */
 function text(block: Uint8Array, start: number, length: number): ByteString {
   let end = start;
   while (end < start + length && block[end] !== 0) end++;
-  return byteString(block.subarray(start, end));
+  // Eight at a time: spreading an array costs more than all else in a header.
+  let whole = "";
+  let at = start;
+  for (; at + 8 <= end; at += 8) {
+    whole += String.fromCharCode(
+      block[at]!,
+      block[at + 1]!,
+      block[at + 2]!,
+      block[at + 3]!,
+      block[at + 4]!,
+      block[at + 5]!,
+      block[at + 6]!,
+      block[at + 7]!,
+    );
+  }
+  for (; at < end; at++) whole += String.fromCharCode(block[at]!);
+  return whole as ByteString;
 }

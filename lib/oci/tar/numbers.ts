@@ -8,18 +8,17 @@ import { corruptTar } from "./errors.ts";
  * @throws {BangerError} `corrupt_data` for anything else: nothing wraps or is guessed
  * Source: GNU tar manual, "Basic Tar Format"; Go archive/tar strconv.go for the padding that writers use
  */
-export function parseNumber(field: Uint8Array, name: string): number {
-  const first = field[0]!;
-  if ((first & 0x80) !== 0) return parseBase256(field, name);
-  let at = 0;
-  let end = field.length;
-  while (at < end && isPadding(field[at]!)) at++;
-  while (end > at && isPadding(field[end - 1]!)) end--;
+export function parseNumber(bytes: Uint8Array, start: number, length: number, name: string): number {
+  if ((bytes[start]! & 0x80) !== 0) return parseBase256(bytes.subarray(start, start + length), name);
+  let at = start;
+  let end = start + length;
+  while (at < end && isPadding(bytes[at]!)) at++;
+  while (end > at && isPadding(bytes[end - 1]!)) end--;
   let value = 0;
   for (; at < end; at++) {
-    const digit = field[at]! - 0x30;
     // Some writers end the digits with a NUL and leave garbage of an older value behind it.
-    if (field[at] === 0) break;
+    if (bytes[at] === 0) break;
+    const digit = bytes[at]! - 0x30;
     if (digit < 0 || digit > 7) throw corruptTar(`the ${name} field is no octal number`);
     value = value * 8 + digit;
   }

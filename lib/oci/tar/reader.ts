@@ -31,6 +31,9 @@ const KINDS: ReadonlyMap<string, TarEntryKind> = new Map([
   ["S", "file"], // GNU sparse
 ]);
 
+/** Headers that describe the entry after them, or all entries after them. */
+const EXTENDED_TYPES: ReadonlySet<string> = new Set(["x", "g", "L", "K"]);
+
 /** What extended headers said so far about the entry that follows them. */
 interface Extended {
   pax?: PaxRecords;
@@ -66,19 +69,23 @@ export class TarReader implements EntrySource {
   async nextEntry(): Promise<TarEntry | undefined> {
     const extended: Extended = {};
     for (;;) {
-      await this.#skipBody();
-      const header = await this.#nextHeader();
-      if (header === undefined) {
+      // Most of an archive is small files: what lies in the current chunk is taken without an await.
+      if (!this.#skipBodyNow()) await this.#skipBody();
+      const block = this.#ended ? undefined : this.#cursor.takeNow(BLOCK_BYTES) ?? await this.#takeBlock();
+      if (block === undefined || isZeroBlock(block)) {
         if (hasAny(extended)) throw corruptTar("it ends after an extended header");
+        if (block !== undefined) await this.#finish();
         return undefined;
       }
-      if (!await this.#readExtended(header, extended)) return await this.#entry(header, extended);
+      const header = parseHeader(block);
+      if (!EXTENDED_TYPES.has(header.type)) return await this.#entry(header, extended);
+      readExtended(header, await this.#meta(header), extended, this.#global, (all) => this.#global = all);
     }
   }
 
-  async nextChunk(): Promise<Uint8Array | undefined> {
-    if (this.#sparse !== undefined) return await this.#sparse.nextChunk((atMost) => this.#bodyChunk(atMost));
-    return await this.#bodyChunk(this.#bodyLeft);
+  nextChunk(): Promise<Uint8Array | undefined> {
+    if (this.#sparse !== undefined) return this.#sparse.nextChunk((atMost) => this.#bodyChunk(atMost));
+    return this.#bodyChunk(this.#bodyLeft);
   }
 
   /** Ends early: tells the input that nobody wants more. Idempotent. */
@@ -87,66 +94,49 @@ export class TarReader implements EntrySource {
     await this.#cursor.close();
   }
 
-  async #bodyChunk(atMost: number): Promise<Uint8Array | undefined> {
-    if (this.#bodyLeft === 0 || atMost === 0) return undefined;
-    const chunk = await this.#cursor.takeSome(Math.min(atMost, this.#bodyLeft));
-    if (chunk === undefined) throw corruptTar("it ends inside a file's content");
-    this.#bodyLeft -= chunk.length;
-    return chunk;
+  #bodyChunk(atMost: number): Promise<Uint8Array | undefined> {
+    const length = Math.min(atMost, this.#bodyLeft);
+    if (length === 0) return Promise.resolve(undefined);
+    return this.#cursor.takeSome(length).then((chunk) => {
+      if (chunk === undefined) throw corruptTar("it ends inside a file's content");
+      this.#bodyLeft -= chunk.length;
+      return chunk;
+    });
+  }
+
+  #skipBodyNow(): boolean {
+    this.#sparse = undefined;
+    if (!this.#cursor.skipNow(this.#bodyLeft + this.#paddingLeft)) return false;
+    this.#bodyLeft = this.#paddingLeft = 0;
+    return true;
   }
 
   async #skipBody(): Promise<void> {
-    this.#sparse = undefined;
-    if (this.#bodyLeft > 0) {
-      if (await this.#cursor.skip(this.#bodyLeft) < this.#bodyLeft) {
-        throw corruptTar("it ends inside a file's content");
-      }
-      this.#bodyLeft = 0;
+    if (await this.#cursor.skip(this.#bodyLeft) < this.#bodyLeft) {
+      throw corruptTar("it ends inside a file's content");
     }
     // An archive that stops right after the last content is complete enough for every reader.
-    if (this.#paddingLeft > 0) await this.#cursor.skip(this.#paddingLeft);
-    this.#paddingLeft = 0;
+    await this.#cursor.skip(this.#paddingLeft);
+    this.#bodyLeft = this.#paddingLeft = 0;
   }
 
-  async #nextHeader(): Promise<RawHeader | undefined> {
-    if (this.#ended) return undefined;
-    const block = this.#cursor.takeNow(BLOCK_BYTES) ?? await this.#cursor.take(BLOCK_BYTES);
-    if (block.length === BLOCK_BYTES && !isZeroBlock(block)) return parseHeader(block);
-    if (block.length > 0 && block.length < BLOCK_BYTES) throw corruptTar("it ends inside a header");
-    if (block.length === BLOCK_BYTES) {
-      const second = await this.#cursor.take(BLOCK_BYTES);
-      if (!isZeroBlock(second) && second.length > 0) {
-        throw corruptTar("a block of zeros is followed by something else");
-      }
+  /** @returns undefined where the archive has no end mark */
+  async #takeBlock(): Promise<Uint8Array | undefined> {
+    const block = await this.#cursor.take(BLOCK_BYTES);
+    if (block.length === BLOCK_BYTES) return block;
+    if (block.length > 0) throw corruptTar("it ends inside a header");
+    return undefined;
+  }
+
+  /** After the first of the two blocks of zeros that end an archive. */
+  async #finish(): Promise<void> {
+    const second = await this.#cursor.take(BLOCK_BYTES);
+    if (second.length > 0 && !isZeroBlock(second)) {
+      throw corruptTar("a block of zeros is followed by something else");
     }
     // What comes after the end is not ours, but belongs to the digest.
     this.#ended = true;
     await this.#cursor.drain();
-    return undefined;
-  }
-
-  /** Takes in a header that only describes the next one. @returns false for a header of an entry */
-  async #readExtended(header: RawHeader, extended: Extended): Promise<boolean> {
-    switch (header.type) {
-      case "x":
-        if (extended.pax !== undefined) throw corruptTar("an entry has two pax headers");
-        extended.pax = parsePax(await this.#meta(header));
-        return true;
-      case "g":
-        if (hasAny(extended)) throw corruptTar("a global header stands between an entry and its own header");
-        this.#global = mergedGlobal(this.#global, parsePax(await this.#meta(header)));
-        return true;
-      case "L":
-        if (extended.longPath !== undefined) throw corruptTar("an entry has two long names");
-        extended.longPath = untilNul(await this.#meta(header));
-        return true;
-      case "K":
-        if (extended.longLinkTarget !== undefined) throw corruptTar("an entry has two long link names");
-        extended.longLinkTarget = untilNul(await this.#meta(header));
-        return true;
-      default:
-        return false;
-    }
   }
 
   /** The body of an extended header, whose size is its own: an earlier pax header does not change it. */
@@ -181,7 +171,7 @@ export class TarReader implements EntrySource {
     this.#paddingLeft = paddingOf(this.#bodyLeft);
     let sizeBytes = this.#bodyLeft;
     let name: ByteString | undefined;
-    if (kind === "file") {
+    if (kind === "file" && maySparse(header, own)) {
       const sparse = await this.#readSparse(header, own);
       this.#sparse = sparse?.map;
       if (sparse !== undefined) sizeBytes = sparse.map.sizeBytes;
@@ -211,9 +201,40 @@ export class TarReader implements EntrySource {
   }
 }
 
+/** Takes in a header that only describes the next one. */
+function readExtended(
+  header: RawHeader,
+  body: Uint8Array,
+  extended: Extended,
+  global: PaxRecords,
+  setGlobal: (records: PaxRecords) => void,
+): void {
+  switch (header.type) {
+    case "x":
+      if (extended.pax !== undefined) throw corruptTar("an entry has two pax headers");
+      extended.pax = parsePax(body);
+      break;
+    case "g":
+      if (hasAny(extended)) throw corruptTar("a global header stands between an entry and its own header");
+      setGlobal(mergedGlobal(global, parsePax(body)));
+      break;
+    case "L":
+      if (extended.longPath !== undefined) throw corruptTar("an entry has two long names");
+      extended.longPath = untilNul(body);
+      break;
+    case "K":
+      if (extended.longLinkTarget !== undefined) throw corruptTar("an entry has two long link names");
+      extended.longLinkTarget = untilNul(body);
+  }
+}
+
 function hasAny(extended: Extended): boolean {
   return extended.pax !== undefined || extended.longPath !== undefined ||
     extended.longLinkTarget !== undefined;
+}
+
+function maySparse(header: RawHeader, own: PaxRecords): boolean {
+  return header.type === "S" || own.has("GNU.sparse.major") || own.has("GNU.sparse.map");
 }
 
 function paddingOf(sizeBytes: number): number {

@@ -112,13 +112,13 @@ async function readOldGnu(
   if (header.gnuSparse === undefined) throw corruptTar("a sparse entry is not in GNU's format");
   const numbers: number[] = [];
   let fields: GnuSparseFields = header.gnuSparse;
-  const sizeBytes = parseNumber(fields.realSize, "real size");
+  const sizeBytes = parseNumber(fields.realSize, 0, 12, "real size");
   for (;;) {
     for (let at = 0; at < fields.map.length; at += 24) {
       // The map ends with a piece whose field is empty.
       if (fields.map[at] === 0) break;
-      numbers.push(parseNumber(fields.map.subarray(at, at + 12), "sparse offset"));
-      numbers.push(parseNumber(fields.map.subarray(at + 12, at + 24), "sparse size"));
+      numbers.push(parseNumber(fields.map, at, 12, "sparse offset"));
+      numbers.push(parseNumber(fields.map, at + 12, 12, "sparse size"));
     }
     if (!fields.isExtended) break;
     if (numbers.length > 2 * MAX_FRAGMENTS) throw corruptTar("a sparse map is too long");
