@@ -1,0 +1,139 @@
+import { Buffer } from "node:buffer";
+import { pipeline, Readable } from "node:stream";
+import { createGunzip } from "node:zlib";
+import xz from "xz-decompress";
+import { BangerError, reasonOf } from "../base/errors.ts";
+
+export type Compression = "none" | "xz" | "gzip" | "zstd" | "lz4" | "bzip2" | "lzma";
+
+const MAGICS: readonly (readonly [Compression, readonly number[]])[] = [
+  ["xz", [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]],
+  ["gzip", [0x1f, 0x8b]],
+  ["zstd", [0x28, 0xb5, 0x2f, 0xfd]],
+  ["lz4", [0x02, 0x21, 0x4c, 0x18]],
+  ["bzip2", [0x42, 0x5a, 0x68]],
+  ["lzma", [0x5d, 0x00, 0x00]],
+];
+
+/** What the first bytes say. The `lz4` of Linux is the legacy frame format. */
+export function sniffCompression(head: Uint8Array): Compression {
+  for (const [name, magic] of MAGICS) {
+    if (magic.every((byte, at) => head[at] === byte)) return name;
+  }
+  return "none";
+}
+
+/**
+ * Decompresses a stream, whatever of xz, gzip or nothing it turns out to be. Ending the iteration early
+ * ends the input too.
+ *
+ * @param what names the input in errors
+ * @throws {BangerError} `corrupt_data`; `host_unsupported` for formats there is no decoder for
+ */
+export async function* decompress(
+  input: ReadableStream<Uint8Array>,
+  what: string,
+): AsyncGenerator<Uint8Array> {
+  const { head, stream } = await peek(input);
+  const compression = sniffCompression(head);
+  if (compression === "none") {
+    for await (const chunk of stream) yield chunk;
+  } else if (compression === "xz") {
+    yield* guarded(new xz.XzReadableStream(stream), what);
+  } else if (compression === "gzip") {
+    yield* guarded(gunzip(stream), what);
+  } else {
+    await stream.cancel();
+    throw new BangerError(
+      "host_unsupported",
+      `Cannot unpack ${what}: it is compressed with ${compression}`,
+      "Use a package that is compressed with xz or gzip, as Debian's are",
+    );
+  }
+}
+
+/** As `decompress`, of bytes that are in memory, into memory. */
+export async function decompressBytes(
+  bytes: Uint8Array,
+  maxBytes: number,
+  what: string,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of decompress(streamOf(bytes), what)) {
+    length += chunk.length;
+    if (length > maxBytes) {
+      throw new BangerError("corrupt_data", `Cannot unpack ${what}: it has more than ${maxBytes} bytes`);
+    }
+    chunks.push(chunk);
+  }
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+}
+
+export function streamOf(bytes: Uint8Array): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    start(controller) {
+      if (bytes.length > 0) controller.enqueue(bytes);
+      controller.close();
+    },
+  });
+}
+
+async function* gunzip(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const gunzipped = createGunzip({ chunkSize: 256 * 1024 });
+  // The failure reaches us through the iteration; this callback only keeps it from being unhandled.
+  pipeline(Readable.from(stream), gunzipped, () => {});
+  for await (const chunk of gunzipped) yield chunk as Buffer;
+}
+
+/** A decoder's own failures become `corrupt_data`; failures of reading the input stay what they are. */
+async function* guarded(chunks: AsyncIterable<Uint8Array>, what: string): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const chunk of chunks) if (chunk.length > 0) yield chunk;
+  } catch (thrown) {
+    if (thrown instanceof BangerError || (thrown instanceof Error && thrown.name === "AbortError")) {
+      throw thrown;
+    }
+    throw new BangerError(
+      "corrupt_data",
+      `Cannot unpack ${what}: it is damaged (${reasonOf(thrown)})`,
+      "Fetch the file again",
+      { cause: thrown },
+    );
+  }
+}
+
+/** The first bytes, and the same stream from its beginning. */
+async function peek(
+  input: ReadableStream<Uint8Array>,
+): Promise<{ head: Uint8Array; stream: ReadableStream<Uint8Array> }> {
+  const reader = input.getReader();
+  const chunks: Uint8Array[] = [];
+  let head: Uint8Array = new Uint8Array(0);
+  while (head.length < 6) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    chunks.push(value);
+    const longer = new Uint8Array(head.length + Math.min(value.length, 6));
+    longer.set(head);
+    longer.set(value.subarray(0, 6), head.length);
+    head = longer;
+  }
+  const stream = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const buffered = chunks.shift();
+      if (buffered) return controller.enqueue(buffered);
+      const { done, value } = await reader.read();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    cancel: (reason) => reader.cancel(reason),
+  }, { highWaterMark: 0 });
+  return { head, stream };
+}

@@ -1,0 +1,152 @@
+import { BangerError } from "../base/errors.ts";
+import type { Files, RandomAccessFile } from "../base/host.ts";
+import { quote } from "../base/names.ts";
+import { type DebFile, readDebData } from "./deb.ts";
+import type { TarEntry } from "./tar.ts";
+import type { ModuleLists } from "./module_files.ts";
+import { isModulePath, type ModuleInfo, parseModule, unpackModule } from "./modules.ts";
+
+const MAX_VMLINUZ_BYTES = 128 * 1024 * 1024;
+const MAX_MODULE_FILE_BYTES = 64 * 1024 * 1024;
+const MAX_LIST_BYTES = 8 * 1024 * 1024;
+const MAX_BUSYBOX_BYTES = 16 * 1024 * 1024;
+/** Debian's full kernel has some 4,000. */
+const MAX_MODULES = 8192;
+
+/** Merged /usr or not: both `lib/modules` and `usr/lib/modules`. */
+const MODULES_PATH = /^(?:usr\/)?lib\/modules\/([^/]+)\/(.+)$/;
+const VMLINUZ_PATH = /^(?:boot\/vmlinuz-[^/]+|(?:usr\/)?lib\/modules\/[^/]+\/vmlinuz)$/;
+/** As `uname -r` prints them; it names a directory in the guest. */
+const KERNEL_VERSION = /^[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}$/;
+
+export interface SpooledModule extends ModuleInfo {
+  /** The module as the package has it, maybe compressed, in the spool file. */
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+}
+
+/** What a kernel package is taken apart into. */
+export interface KernelPackage {
+  /** As `uname -r`. */
+  readonly version: string;
+  readonly vmlinuz: Uint8Array;
+  readonly modules: readonly SpooledModule[];
+  readonly lists: ModuleLists;
+}
+
+/**
+ * Reads a kernel package in one pass. Modules go one after another into `spool`, since which of them belong
+ * into the initramfs is known only after the last one.
+ *
+ * @param signal checked between members
+ * @throws {BangerError} `corrupt_data`
+ */
+export async function readKernelPackage(
+  { files }: { files: Files },
+  deb: DebFile,
+  spool: RandomAccessFile,
+  signal: AbortSignal,
+): Promise<KernelPackage> {
+  const collected = new Collected(deb, spool);
+  for await (const entry of readDebData({ files }, deb)) {
+    signal.throwIfAborted();
+    if (entry.kind === "file") await collected.add(entry);
+  }
+  return collected.finish();
+}
+
+class Collected {
+  readonly #deb: DebFile;
+  readonly #spool: RandomAccessFile;
+  #spooledBytes = 0;
+  #version: string | undefined;
+  #vmlinuz: Uint8Array | undefined;
+  readonly #modules: SpooledModule[] = [];
+  readonly #lists: { -readonly [name in keyof ModuleLists]: string } = {
+    order: "",
+    builtin: "",
+    builtinModinfo: "",
+  };
+
+  constructor(deb: DebFile, spool: RandomAccessFile) {
+    this.#deb = deb;
+    this.#spool = spool;
+  }
+
+  async add(entry: TarEntry): Promise<void> {
+    if (VMLINUZ_PATH.test(entry.path)) {
+      this.#vmlinuz = await entry.read(MAX_VMLINUZ_BYTES);
+      return;
+    }
+    const [, version, path] = MODULES_PATH.exec(entry.path) ?? [];
+    if (version === undefined || path === undefined) return;
+    if (!KERNEL_VERSION.test(version)) throw broken(this.#deb, `${quote(version)} is no kernel version`);
+    if (version !== (this.#version ??= version)) throw broken(this.#deb, "it has modules for two kernels");
+    if (isModulePath(path)) await this.#addModule(path, entry);
+    else await this.#addList(path, entry);
+  }
+
+  async #addModule(path: string, entry: TarEntry): Promise<void> {
+    if (this.#modules.length === MAX_MODULES) {
+      throw broken(this.#deb, `it has more than ${MAX_MODULES} modules`);
+    }
+    const bytes = await entry.read(MAX_MODULE_FILE_BYTES);
+    const info = parseModule(path, await unpackModule(path, bytes));
+    await this.#spool.writeAt(bytes, this.#spooledBytes);
+    this.#modules.push({ ...info, offsetBytes: this.#spooledBytes, sizeBytes: bytes.length });
+    this.#spooledBytes += bytes.length;
+  }
+
+  async #addList(path: string, entry: TarEntry): Promise<void> {
+    const text = async () => new TextDecoder().decode(await entry.read(MAX_LIST_BYTES));
+    if (path === "modules.order") this.#lists.order = await text();
+    if (path === "modules.builtin") this.#lists.builtin = await text();
+    if (path === "modules.builtin.modinfo") this.#lists.builtinModinfo = await text();
+  }
+
+  finish(): KernelPackage {
+    const missing = this.#vmlinuz === undefined
+      ? "kernel image"
+      : this.#version === undefined
+      ? "modules"
+      : "";
+    if (missing !== "") {
+      throw new BangerError(
+        "invalid_argument",
+        `Cannot use ${quote(this.#deb.path)} as a kernel package: it has no ${missing}`,
+        "Use a package that holds a kernel, such as linux-image-6.1.0-18-cloud-amd64",
+      );
+    }
+    return {
+      version: this.#version!,
+      vmlinuz: this.#vmlinuz!,
+      modules: this.#modules,
+      lists: this.#lists,
+    };
+  }
+}
+
+/**
+ * The busybox of a package that has it at /bin/busybox.
+ *
+ * @returns undefined where the package has none
+ */
+export async function readBusybox(
+  { files }: { files: Files },
+  deb: DebFile,
+): Promise<Uint8Array | undefined> {
+  for await (const entry of readDebData({ files }, deb)) {
+    if (entry.kind === "file" && /^(usr\/)?bin\/busybox$/.test(entry.path)) {
+      return await entry.read(MAX_BUSYBOX_BYTES);
+    }
+  }
+  return undefined;
+}
+
+function broken(deb: DebFile, why: string): BangerError {
+  return new BangerError(
+    "corrupt_data",
+    `Cannot use ${quote(deb.path)} as a kernel package: ${why}`,
+    "Fetch the package again",
+  );
+}
