@@ -146,6 +146,8 @@ export interface Processes {
   signal(identity: ProcessIdentity, signal: "SIGTERM" | "SIGKILL" | "SIGINT"): Promise<boolean>;
   /** @returns whether it is gone within `timeoutMs` */
   waitForExit(identity: ProcessIdentity, timeoutMs: number): Promise<boolean>;
+  /** Those of our user with `fragment` in their command line, ourselves left out. */
+  findByCommandLine(fragment: string): Promise<ProcessIdentity[]>;
   /** Absolute path of a program on PATH (and in the sbin directories). */
   which(program: string): Promise<string | undefined>;
 }

@@ -104,10 +104,8 @@ export function vmPaths(paths: Pick<Paths, "vmsDirectory" | "runtimeDirectory">,
     machineLog: `${directory}/machine.log`,
     relayLog: `${directory}/relay.log`,
     events: `${directory}/events.jsonl`,
+    knownHosts: `${directory}/known_hosts`,
     runtime,
-    consoleSocket: `${runtime}/console.sock`,
-    serialSocket: `${runtime}/serial.sock`,
-    agentSocket: `${runtime}/agent.sock`,
   } as const;
 }
 
@@ -116,6 +114,5 @@ export function sshPaths(paths: Pick<Paths, "sshDirectory">) {
     directory: paths.sshDirectory,
     clientKey: `${paths.sshDirectory}/id_ed25519`,
     clientPublicKey: `${paths.sshDirectory}/id_ed25519.pub`,
-    knownHosts: `${paths.sshDirectory}/known_hosts`,
   } as const;
 }

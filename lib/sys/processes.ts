@@ -29,6 +29,7 @@ export function systemProcesses(clock: Clock): Processes {
     isAlive: async (identity) => (await findProcess(identity)) !== undefined,
     cpuTimeMs: async (identity) => (await findProcess(identity))?.cpuTimeMs,
     signal,
+    findByCommandLine,
     waitForExit: (identity, timeoutMs) => waitForExit(clock, identity, timeoutMs),
     which,
   };
@@ -209,6 +210,21 @@ async function startDetached(clock: Clock, command: CommandLine, logPath: string
     }
     await clock.sleep(waitMs);
   }
+}
+
+async function findByCommandLine(fragment: string): Promise<ProcessIdentity[]> {
+  const found: ProcessIdentity[] = [];
+  for await (const { name } of Deno.readDir("/proc")) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid) || pid === Deno.pid) continue;
+    const info = await Deno.stat(`/proc/${pid}`).catch(() => undefined);
+    if (info?.uid !== Deno.uid()) continue;
+    const commandLine = await Deno.readTextFile(`/proc/${pid}/cmdline`).catch(() => ""); // it ended just now
+    if (!commandLine.includes(fragment)) continue;
+    const identity = await identifyProcess(pid);
+    if (identity) found.push(identity);
+  }
+  return found;
 }
 
 async function firstArgument(pid: number): Promise<string | undefined> {

@@ -10,12 +10,8 @@ import { showOperation } from "../progress.ts";
 const VM_ARGUMENT = { name: "vm", summary: "its name", completes: "vm" } as const;
 const QUIET = { flags: "-q, --quiet", summary: "say nothing while working" } as const;
 
-/** A login shell, whichever the image has. */
-export const SHELL_ARGV: readonly string[] = [
-  "/bin/sh",
-  "-c",
-  "if [ -x /bin/bash ]; then exec /bin/bash -l; else exec /bin/sh -l; fi",
-];
+/** To the agent no words mean root's login shell, whichever the image has. */
+export const SHELL_ARGV: readonly string[] = [];
 
 const create: Command = {
   path: ["vm", "create"],

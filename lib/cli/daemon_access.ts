@@ -1,0 +1,149 @@
+import { type ApiClient, apiClient } from "../api/client.ts";
+import { buildId, type BuildStamp } from "../base/build.ts";
+import { BangerError } from "../base/errors.ts";
+import type { Clock, CommandLine, Files, Processes } from "../base/host.ts";
+import type { DaemonAccess } from "./command.ts";
+
+const START_TIMEOUT_MS = 20_000;
+const STOP_TIMEOUT_MS = 10_000;
+const POLL_MS = 10;
+const MAX_LOG_BYTES = 64 * 1024 * 1024;
+
+export interface DaemonLocation {
+  readonly build: BuildStamp;
+  readonly socketPath: string;
+  readonly runtimeDirectory: string;
+  readonly stateDirectory: string;
+  readonly logPath: string;
+  readonly uid: number;
+  /** Makes the daemon's executable ready. */
+  command(): Promise<CommandLine>;
+  send(url: string, init: RequestInit): Promise<Response>;
+  warn(text: string): Promise<void>;
+}
+
+type Deps = { clock: Clock; files: Files; processes: Pick<Processes, "startDetached" | "isAlive"> };
+
+/** Reaches the daemon over its socket, and starts it where it does not run. */
+export function daemonAccess(deps: Deps, location: DaemonLocation): DaemonAccess {
+  const client = apiClient(location.send);
+  return {
+    logPath: location.logPath,
+    async connectIfRunning() {
+      return await findVersion(client) ? client : undefined;
+    },
+    async connect() {
+      const running = await findVersion(client);
+      if (running === buildId(location.build)) return client;
+      if (running && !(await stopOther(deps, client, location))) return client;
+      await startDaemon(deps, client, location);
+      return client;
+    },
+  };
+}
+
+/** @returns the running daemon's build id; undefined where none runs */
+async function findVersion(client: ApiClient): Promise<string | undefined> {
+  try {
+    return (await (await client.v1.version.$get()).json()).buildId;
+  } catch (thrown) {
+    if (isNobodyThere(thrown)) return undefined;
+    throw thrown;
+  }
+}
+
+function isNobodyThere(thrown: unknown): boolean {
+  return thrown instanceof BangerError &&
+    (thrown.code === "not_found" || thrown.code === "connection_failed");
+}
+
+/** A daemon of another build makes room, unless something would be cut. @returns whether it did */
+async function stopOther({ clock }: Deps, client: ApiClient, location: DaemonLocation): Promise<boolean> {
+  try {
+    await client.v1.shutdown.$post({ json: { force: false } });
+  } catch (thrown) {
+    if (isNobodyThere(thrown)) return true;
+    if (!(thrown instanceof BangerError) || thrown.code !== "in_use") throw thrown;
+    await location.warn("the daemon is of another build and busy; it is replaced once it is idle");
+    return false;
+  }
+  const deadlineMs = clock.monotonicMs() + STOP_TIMEOUT_MS;
+  while (await findVersion(client) !== undefined) {
+    if (clock.monotonicMs() > deadlineMs) {
+      throw new BangerError(
+        "daemon_unavailable",
+        `Cannot replace the daemon of another build: it does not end`,
+        "See banger daemon status, and end that process",
+      );
+    }
+    await clock.sleep(POLL_MS);
+  }
+  return true;
+}
+
+async function startDaemon(deps: Deps, client: ApiClient, location: DaemonLocation): Promise<void> {
+  const { clock, files, processes } = deps;
+  await files.makeDirectory(location.stateDirectory, 0o700);
+  await preparePrivateDirectory(files, location.runtimeDirectory, location.uid);
+  await boundLog(files, location.logPath);
+  const logStartBytes = (await files.stat(location.logPath))?.sizeBytes ?? 0;
+  const process = await processes.startDetached(await location.command(), location.logPath);
+  const deadlineMs = clock.monotonicMs() + START_TIMEOUT_MS;
+  for (;;) {
+    if (await findVersion(client) !== undefined) return;
+    // Another client may have started one at the same time: ours then ends, and that one answers.
+    if (!(await processes.isAlive(process)) && await findVersion(client) === undefined) {
+      throw await startFailure(files, location.logPath, logStartBytes);
+    }
+    if (clock.monotonicMs() > deadlineMs) {
+      throw new BangerError(
+        "daemon_unavailable",
+        `Cannot reach the daemon: it did not answer within ${START_TIMEOUT_MS / 1000} s`,
+        `See its log: ${location.logPath}`,
+      );
+    }
+    await clock.sleep(POLL_MS);
+  }
+}
+
+/**
+ * Sockets here give full control over all VMs: nobody else may reach them.
+ *
+ * @throws {BangerError} `permission_denied`
+ */
+export async function preparePrivateDirectory(
+  files: Pick<Files, "makeDirectory" | "stat">,
+  path: string,
+  uid: number,
+): Promise<void> {
+  await files.makeDirectory(path, 0o700);
+  const stat = await files.stat(path);
+  if (stat?.kind === "directory" && stat.uid === uid && (stat.mode & 0o077) === 0) return;
+  throw new BangerError(
+    "permission_denied",
+    `Cannot use ${path} for sockets: it is not a directory that only you can enter`,
+    "Remove it, or set XDG_RUNTIME_DIR to a private directory",
+  );
+}
+
+async function boundLog(files: Pick<Files, "stat" | "rename">, path: string): Promise<void> {
+  const stat = await files.stat(path);
+  if (stat && stat.sizeBytes > MAX_LOG_BYTES) await files.rename(path, `${path}.old`);
+}
+
+/** The daemon prints why it cannot run as its last line: an error body as JSON. */
+async function startFailure(files: Files, logPath: string, fromBytes: number): Promise<BangerError> {
+  const log = new TextDecoder().decode(await files.readBytes(logPath, MAX_LOG_BYTES * 2));
+  const lastLine = log.slice(-64 * 1024).trimEnd().split("\n").at(-1) ?? "";
+  const hint = `See its log: ${logPath}`;
+  const fallback = new BangerError("daemon_unavailable", "Cannot start the daemon: it ended at once", hint);
+  if (log.length <= fromBytes) return fallback;
+  try {
+    const parsed: unknown = JSON.parse(lastLine);
+    if (typeof parsed !== "object" || parsed === null || !("error" in parsed)) return fallback;
+    return BangerError.fromBody(parsed.error, fallback.message);
+  } catch (thrown) {
+    if (thrown instanceof SyntaxError) return fallback;
+    throw thrown;
+  }
+}

@@ -1,0 +1,118 @@
+/**
+ * Compiles the three executables into build/bin. `banger` comes last, since it carries the tails of the
+ * other two: what `deno compile` appended to the runtime that all three share.
+ *
+ * deno task build [--force]
+ */
+import { createHash } from "node:crypto";
+import { type BuildStamp, buildStampArgument } from "../lib/base/build.ts";
+import { runtimeSizeBytes } from "../lib/cli/companions.ts";
+import { type Executable, EXECUTABLES } from "./permissions.ts";
+
+const root = new URL("..", import.meta.url).pathname;
+const SOURCES = [
+  "main.ts",
+  "daemon.ts",
+  "lib",
+  "agent",
+  "deno.json",
+  "deno.lock",
+  "scripts/permissions.ts",
+  "scripts/build.ts",
+];
+
+export const BIN_DIRECTORY = `${root}build/bin`;
+
+async function output(program: string, args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command(program, { args, cwd: root, stderr: "piped" })
+    .output();
+  if (code !== 0) {
+    throw new Error(`${program} ${args.join(" ")} failed:\n${new TextDecoder().decode(stderr)}`);
+  }
+  return new TextDecoder().decode(stdout).trim();
+}
+
+async function* filesBelow(path: string): AsyncGenerator<string> {
+  const info = await Deno.stat(path);
+  if (info.isFile) return yield path;
+  const names = (await Array.fromAsync(Deno.readDir(path))).map(({ name }) => name).sort();
+  for (const name of names) yield* filesBelow(`${path}/${name}`);
+}
+
+/** Of everything that goes into the executables, so that an unchanged tree is not compiled again. */
+async function inputsDigest(): Promise<string> {
+  const hash = createHash("sha256").update(Deno.version.deno);
+  for (const source of SOURCES) {
+    for await (const path of filesBelow(`${root}${source}`)) {
+      hash.update(`\0${path.slice(root.length)}\0`).update(await Deno.readFile(path));
+    }
+  }
+  return hash.digest("hex");
+}
+
+/** Built from a clean commit, the stamp's time is the commit's: the same commit gives the same bytes. */
+async function stampOfCheckout(): Promise<BuildStamp> {
+  const { version } = JSON.parse(await Deno.readTextFile(`${root}deno.json`)) as { version: string };
+  const commit = await output("git", ["rev-parse", "--short=10", "HEAD"]);
+  const isDirty = await output("git", ["status", "--porcelain"]) !== "";
+  const committedAt = Number(await output("git", ["log", "-1", "--format=%ct"])) * 1000;
+  const epoch = Deno.env.get("SOURCE_DATE_EPOCH");
+  const builtAtMs = epoch ? Number(epoch) * 1000 : isDirty ? Date.now() : committedAt;
+  const builtAt = new Date(builtAtMs).toISOString().replace(/\.\d+Z$/, "Z");
+  return { version, commit: isDirty ? `${commit}-dirty` : commit, builtAt };
+}
+
+async function compile(executable: Executable, stamp: BuildStamp): Promise<void> {
+  const { name, entry, flags, includes } = executable;
+  await output(Deno.execPath(), [
+    "compile",
+    "--quiet",
+    "--no-check",
+    "--frozen",
+    ...flags,
+    ...includes.flatMap((path) => ["--include", path]),
+    "--output",
+    `${BIN_DIRECTORY}/${name}`,
+    entry,
+    buildStampArgument(stamp),
+  ]);
+}
+
+/** Cuts an executable's tail into build/companions, where `banger` includes it from. */
+async function cutTail(name: string): Promise<void> {
+  using executable = await Deno.open(`${BIN_DIRECTORY}/${name}`);
+  const header = new Uint8Array(64);
+  await executable.read(header);
+  await executable.seek(runtimeSizeBytes(header), Deno.SeekMode.Start);
+  await Deno.writeFile(`${root}build/companions/${name}.tail`, executable.readable);
+}
+
+/** @returns whether anything was compiled */
+export async function build({ force = false } = {}): Promise<boolean> {
+  const digest = await inputsDigest();
+  const digestPath = `${root}build/inputs.sha256`;
+  const built = await Deno.readTextFile(digestPath).catch(() => "");
+  if (!force && built === digest) return false;
+  await Deno.remove(`${root}build`, { recursive: true }).catch(() => {});
+  await Deno.mkdir(`${root}build/companions`, { recursive: true });
+  await Deno.mkdir(BIN_DIRECTORY, { recursive: true });
+  const stamp = await stampOfCheckout();
+  for (const executable of EXECUTABLES) {
+    await compile(executable, stamp);
+    if (executable.name !== "banger") await cutTail(executable.name);
+  }
+  await Deno.writeTextFile(digestPath, digest);
+  return true;
+}
+
+if (import.meta.main) {
+  const startedAtMs = performance.now();
+  const compiled = await build({ force: Deno.args.includes("--force") });
+  const took = `${((performance.now() - startedAtMs) / 1000).toFixed(1)} s`;
+  console.log(compiled ? `built ${BIN_DIRECTORY} in ${took}` : `${BIN_DIRECTORY} is up to date`);
+  for await (const { name } of Deno.readDir(BIN_DIRECTORY)) {
+    console.log(
+      `  ${name}  ${((await Deno.stat(`${BIN_DIRECTORY}/${name}`)).size / 2 ** 20).toFixed(1)} MiB`,
+    );
+  }
+}

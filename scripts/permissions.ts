@@ -1,0 +1,82 @@
+/** What each executable may do: the only place that lists it. */
+
+const PATH_VARIABLES = [
+  "HOME",
+  "XDG_CONFIG_HOME",
+  "XDG_STATE_HOME",
+  "XDG_CACHE_HOME",
+  "XDG_RUNTIME_DIR",
+  "PATH",
+];
+
+/** Read by commander (colours) and by node's process shims. */
+const LIBRARY_VARIABLES = [
+  "NO_COLOR",
+  "FORCE_COLOR",
+  "CLICOLOR_FORCE",
+  "NODE_ENV",
+  "NODE_DEBUG",
+  "READABLE_STREAM",
+];
+
+export interface Executable {
+  readonly name: "banger" | "bangerd" | "banger-vsock-agent";
+  readonly entry: string;
+  readonly flags: readonly string[];
+  /** Modules that only workers load. */
+  readonly includes: readonly string[];
+}
+
+export const EXECUTABLES: readonly Executable[] = [
+  {
+    name: "banger-vsock-agent",
+    entry: "agent/main.ts",
+    flags: [
+      "--no-prompt",
+      // The guest is the user's: what the agent may touch is what root there may.
+      "--allow-all",
+      "--unstable-vsock",
+    ],
+    includes: [],
+  },
+  {
+    name: "bangerd",
+    entry: "daemon.ts",
+    flags: [
+      "--no-prompt",
+      // State and sockets, packages and archives wherever the user keeps them, /proc.
+      "--allow-read",
+      "--allow-write",
+      // Unix sockets, vsock, registries.
+      "--allow-net",
+      // qemu, apt, mmdebstrap, setsid, itself as relay.
+      "--allow-run",
+      // flock, pidfd, FICLONE, copy_file_range.
+      "--allow-ffi",
+      `--allow-env=${
+        [...PATH_VARIABLES, ...LIBRARY_VARIABLES, "BANGER_LOG_LEVEL", "BANGER_VHOST_DEVICE_VSOCK"].join(",")
+      }`,
+      "--allow-sys=uid,statfs,cpus,systemMemoryInfo",
+      "--unstable-vsock",
+    ],
+    includes: [],
+  },
+  {
+    name: "banger",
+    entry: "main.ts",
+    flags: [
+      "--no-prompt",
+      "--allow-read",
+      // The companions, the directories of state and sockets.
+      "--allow-write",
+      // Unix sockets and vsock: it speaks to the daemon and to guests only.
+      "--allow-net",
+      // ssh, git, setsid for the daemon.
+      "--allow-run",
+      `--allow-env=${[...PATH_VARIABLES, ...LIBRARY_VARIABLES, "TERM", "BANGER_TRANSPORT"].join(",")}`,
+      "--allow-sys=uid",
+      "--unstable-vsock",
+    ],
+    includes: ["build/companions"],
+  },
+];
