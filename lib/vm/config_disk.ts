@@ -1,0 +1,57 @@
+import type { Files } from "../base/host.ts";
+import { type BootConfig, buildConfigTar, QEMU_USER_NETWORK } from "../guest/config/config_tar.ts";
+import { knownHostsLine } from "../guest/ssh/client_arguments.ts";
+import { generateSshKeyPair } from "../guest/ssh/keys.ts";
+import { type Paths, sshPaths, vmPaths } from "../store/paths.ts";
+import type { ImageRecord, Vm } from "../store/records.ts";
+
+const MAX_KEY_BYTES = 16 * 1024;
+
+/** banger's own key for its guests, made on first use. @returns the public key's line */
+export async function ensureClientKey(files: Files, paths: Paths): Promise<string> {
+  const { directory, clientKey, clientPublicKey } = sshPaths(paths);
+  await files.makeDirectory(directory, 0o700);
+  if (!(await files.stat(clientKey)) || !(await files.stat(clientPublicKey))) {
+    const pair = generateSshKeyPair("banger");
+    await files.writeAtomic(clientPublicKey, `${pair.publicKey}\n`, 0o644);
+    await files.writeAtomic(clientKey, pair.privateKey, 0o600);
+  }
+  return (await files.readText(clientPublicKey, MAX_KEY_BYTES)).trim();
+}
+
+/** A host key for one VM, known to banger's ssh before the first connection. */
+export async function makeHostKey(files: Files, paths: Paths, vm: Vm): Promise<void> {
+  const { hostKey, knownHosts } = vmPaths(paths, vm.id);
+  const pair = generateSshKeyPair(`root@${vm.name}.vm`);
+  await files.writeAtomic(hostKey, pair.privateKey, 0o600);
+  await files.writeAtomic(`${hostKey}.pub`, `${pair.publicKey}\n`, 0o644);
+  await files.writeAtomic(knownHosts, knownHostsLine(vm.name, pair.publicKey), 0o644);
+}
+
+/** Writes what the guest is told at this boot. */
+export async function writeConfigDisk(files: Files, paths: Paths, vm: Vm, image: ImageRecord): Promise<void> {
+  const { hostKey, configDisk } = vmPaths(paths, vm.id);
+  const { config } = image;
+  const boot: BootConfig = {
+    guest: {
+      schemaVersion: 1,
+      vmId: vm.id,
+      vmName: vm.name,
+      defaults: {
+        user: config.user || "root",
+        workingDirectory: config.workingDirectory || "/root",
+        entrypoint: config.entrypoint,
+        command: config.command,
+      },
+    },
+    ...(vm.spec.network === "user" ? { network: QEMU_USER_NETWORK } : {}),
+    authorizedKeys: [await ensureClientKey(files, paths)],
+    hostKey: {
+      privateKey: await files.readText(hostKey, MAX_KEY_BYTES),
+      publicKey: (await files.readText(`${hostKey}.pub`, MAX_KEY_BYTES)).trim(),
+    },
+    environment: { ...config.environment, ...vm.spec.environment },
+    ...(vm.spec.gitIdentity ? { gitIdentity: vm.spec.gitIdentity } : {}),
+  };
+  await files.writeAtomic(configDisk, buildConfigTar(boot), 0o600);
+}

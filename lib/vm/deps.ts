@@ -1,0 +1,43 @@
+import type { CommandLine, Host, Progress } from "../base/host.ts";
+import type { KernelName } from "../base/names.ts";
+import type { Kernel } from "../kernel/mod.ts";
+import type { Paths } from "../store/paths.ts";
+import type { ImageRecord } from "../store/records.ts";
+import type { Store } from "../store/store.ts";
+import type { VmmDriver } from "../vmm/driver.ts";
+import type { VmEvents } from "./events.ts";
+import type { GuestProbe } from "./guest_probe.ts";
+
+/** What the lifecycle of VMs works with; `daemon.ts` builds it. */
+export interface VmDeps {
+  readonly host: Host;
+  readonly paths: Paths;
+  readonly store: Store;
+  readonly events: VmEvents;
+  readonly driver: VmmDriver;
+  readonly guest: GuestProbe;
+  /** Finds an image, or pulls it where the catalog has it. */
+  ensureImage(name: string, progress: Progress, signal: AbortSignal): Promise<ImageRecord>;
+  ensureKernel(name: string, progress: Progress, signal: AbortSignal): Promise<Kernel>;
+  findKernel(name: KernelName): Promise<Kernel | undefined>;
+  /** The relay for a VM: `bangerd relay …`. */
+  relayCommand(options: RelayOptions): CommandLine;
+  /** `vhost-device-vsock`, where the host's configuration names one. */
+  readonly vhostDeviceVsock?: string;
+}
+
+export interface RelayOptions {
+  readonly runtimeDirectory: string;
+  readonly consoleLogPath: string;
+  /** Whether it also carries the agent's streams over virtio-serial. */
+  readonly hasSerial: boolean;
+}
+
+/** Defaults of `vm create`. */
+export const DEFAULTS = {
+  image: "debian-bookworm",
+  kernel: "debian",
+  cpus: 2,
+  memoryMib: 2048,
+  workDiskBytes: 8 * 1024 ** 3,
+} as const;

@@ -1,0 +1,58 @@
+import { createHash } from "node:crypto";
+import type { Files } from "../base/host.ts";
+import type { VmId } from "../base/names.ts";
+import { byteStringOfText, emptyDirectory, EPOCH } from "../base/tree.ts";
+import { FilesystemWriter, openFilesystem } from "../ext4/mod.ts";
+import { imagePaths, type Paths, vmPaths } from "../store/paths.ts";
+import type { ImageRecord, VmRecord } from "../store/records.ts";
+import { writeOverlay } from "../vmm/qcow2.ts";
+
+/** The work disk's top directory is the guest's /root: root's own, and readable for the services in the guest. */
+const WORK_DIRECTORY_MODE = 0o755;
+
+/**
+ * Makes the VM's root disk, the cheapest copy-on-write that the host offers: a reflink where the
+ * filesystem can; else an overlay, which takes no time and no space.
+ *
+ * @param id names the VM's directory, which exists
+ */
+export async function makeRootDisk(
+  files: Files,
+  paths: Paths,
+  image: ImageRecord,
+  id: VmId,
+): Promise<NonNullable<VmRecord["rootDisk"]>> {
+  const { rootfs } = imagePaths(paths, image.id);
+  const { rootRaw, rootOverlay } = vmPaths(paths, id);
+  if (await files.reflink(rootfs, rootRaw)) return "reflink";
+  await writeOverlay(files, rootOverlay, { backingPath: rootfs, sizeBytes: image.sizeBytes });
+  return "qcow2";
+}
+
+/**
+ * Makes the work disk: an ext4 filesystem with what the image has in /root. It costs that content, not
+ * the disk's size.
+ */
+export async function makeWorkDisk(
+  files: Files,
+  paths: Paths,
+  image: ImageRecord,
+  id: VmId,
+  sizeBytes: number,
+): Promise<void> {
+  await using source = await files.open(imagePaths(paths, image.id).rootfs, { read: true });
+  await using target = await files.open(vmPaths(paths, id).workDisk, {
+    read: true,
+    write: true,
+    createNew: true,
+    mode: 0o600,
+  });
+  const uuid = new Uint8Array(createHash("sha256").update(`work disk of ${id}`).digest().subarray(0, 16));
+  const writer = await FilesystemWriter.create(target, { uuid, label: "work", timestamp: EPOCH, sizeBytes });
+  const filesystem = await openFilesystem(source);
+  const seed = await filesystem.copyTree(byteStringOfText("/root"), writer);
+  const root = emptyDirectory(WORK_DIRECTORY_MODE, seed?.attributes.mtime);
+  for (const [name, inode] of seed?.entries ?? []) root.entries.set(name, inode);
+  await writer.finish(root);
+  await target.sync();
+}

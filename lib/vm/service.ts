@@ -1,0 +1,247 @@
+import { BangerError } from "../base/errors.ts";
+import type { Progress } from "../base/host.ts";
+import { inventVmName, parseVmName, type VmId, type VmName } from "../base/names.ts";
+import { wrongState } from "../base/states.ts";
+import { withRollback } from "../base/steps.ts";
+import { vmPaths } from "../store/paths.ts";
+import type { Vm, VmSpec } from "../store/records.ts";
+import { bootMachine, stopMachine } from "./boot.ts";
+import { makeHostKey } from "./config_disk.ts";
+import { DEFAULTS, type VmDeps } from "./deps.ts";
+import { makeRootDisk, makeWorkDisk } from "./disks.ts";
+import type { MachineState } from "./machine_state.ts";
+import { removeVmFiles } from "./residue.ts";
+import { VmQueues } from "./queue.ts";
+import { RunningMachines } from "./running.ts";
+
+/** The guest gets this long to shut down before its power is cut. */
+const POWER_OFF_TIMEOUT_MS = 60_000;
+/** Disks are sparse, so nothing else would notice a full host before the guest does. */
+const MIN_FREE_BYTES = 256 * 1024 ** 2;
+
+export interface CreateOptions {
+  readonly name?: string;
+  readonly image?: string;
+  readonly kernel?: string;
+  readonly cpus?: number;
+  readonly memoryMib?: number;
+  readonly workDiskBytes?: number;
+  readonly network?: VmSpec["network"];
+  readonly transport?: VmSpec["transport"];
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly gitIdentity?: { readonly name: string; readonly email: string };
+  readonly start?: boolean;
+}
+
+interface Work {
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+/** The life of VMs. Each change is ordered by the VM's queue and undone where it fails. */
+export class VmService {
+  readonly queues = new VmQueues();
+  readonly running: RunningMachines;
+  readonly #deps: VmDeps;
+
+  constructor(deps: VmDeps) {
+    this.#deps = deps;
+    this.running = new RunningMachines(deps, this.queues);
+  }
+
+  /**
+   * Makes a VM, and starts it unless told otherwise. Where anything fails, nothing of it stays.
+   *
+   * @returns its name
+   */
+  async create(options: CreateOptions, work: Work): Promise<VmName> {
+    const { store, host } = this.#deps;
+    const wanted = options.name === undefined ? undefined : parseVmName(options.name);
+    if (wanted && store.vms.isTaken(wanted)) throw nameTaken(wanted);
+    await this.#checkSpace();
+    const kernel = await this.#deps.ensureKernel(
+      options.kernel ?? DEFAULTS.kernel,
+      work.progress,
+      work.signal,
+    );
+    const image = await this.#deps.ensureImage(options.image ?? DEFAULTS.image, work.progress, work.signal);
+    work.signal.throwIfAborted();
+    work.progress.stage("making disks");
+    const spec = this.#spec(options, image.name, kernel.name);
+    const undoFailed = (step: string, reason: unknown) => host.log("error", "undo failed", { step, reason });
+    return await withRollback(async (step) => {
+      const reserved = await step(
+        "reserve",
+        () => Promise.resolve(this.#reserve(wanted, image.id, spec)),
+        (vm) => this.#discard(vm.id),
+      );
+      await this.queues.run(reserved.id, async () => {
+        await this.#makeFiles(reserved, work.signal);
+        if (options.start !== false) await this.#start(reserved.id, work);
+      });
+      return reserved.name;
+    }, undoFailed);
+  }
+
+  async start(nameOrId: string, work: Work): Promise<VmName> {
+    const { id, name } = this.#deps.store.vms.get(nameOrId);
+    await this.queues.run(id, () => this.#start(id, work));
+    return name;
+  }
+
+  /** Shuts the guest down, or cuts its power where it does not end or where told to. */
+  async stop(nameOrId: string, { force }: { force: boolean }, work: Work): Promise<VmName> {
+    const { id, name } = this.#deps.store.vms.get(nameOrId);
+    await this.queues.run(id, () => this.#stop(id, force, work));
+    return name;
+  }
+
+  async remove(nameOrId: string, { force }: { force: boolean }, work: Work): Promise<VmName> {
+    const { store } = this.#deps;
+    const { id, name } = store.vms.get(nameOrId);
+    await this.queues.run(id, async () => {
+      const vm = store.vms.get(id);
+      if (vm.state === "running") {
+        if (!force) {
+          throw new BangerError(
+            "wrong_state",
+            `Cannot remove VM ${name}: it is running`,
+            `Stop it first: banger vm stop ${name}; or cut its power: banger vm rm --force ${name}`,
+          );
+        }
+        await this.#stop(id, true, work);
+      }
+      work.progress.stage("removing");
+      store.vms.transition("remove", id, "removing");
+      await removeVmFiles(this.#deps, id);
+      store.vms.remove(id);
+    });
+    return name;
+  }
+
+  #spec(options: CreateOptions, imageName: string, kernelName: VmSpec["kernelName"]): VmSpec {
+    return {
+      imageName,
+      kernelName,
+      cpus: options.cpus ?? DEFAULTS.cpus,
+      memoryMib: options.memoryMib ?? DEFAULTS.memoryMib,
+      workDiskBytes: options.workDiskBytes ?? DEFAULTS.workDiskBytes,
+      network: options.network ?? "user",
+      transport: options.transport ?? "virtio-serial",
+      environment: { ...options.environment },
+      ...(options.gitIdentity ? { gitIdentity: options.gitIdentity } : {}),
+    };
+  }
+
+  /** One of the two short global sections: no await between the check and the row. */
+  #reserve(wanted: VmName | undefined, imageId: Vm["imageId"], spec: VmSpec): Vm {
+    const { store, host } = this.#deps;
+    const name = wanted ?? inventVmName(Math.random, (candidate) => store.vms.isTaken(candidate));
+    const id = crypto.randomUUID().replaceAll("-", "").slice(0, 12) as VmId;
+    return store.vms.reserve(id, name, imageId, { createdAtMs: host.clock.now(), spec });
+  }
+
+  async #checkSpace(): Promise<void> {
+    const { host, paths } = this.#deps;
+    await host.files.makeDirectory(paths.vmsDirectory, 0o700);
+    if (await host.files.freeBytes(paths.vmsDirectory) >= MIN_FREE_BYTES) return;
+    throw new BangerError(
+      "no_space",
+      `Cannot create a VM: less than 256 MiB are free below ${paths.vmsDirectory}`,
+      "Free some space, or set XDG_STATE_HOME to another disk",
+    );
+  }
+
+  async #makeFiles(vm: Vm, signal: AbortSignal): Promise<void> {
+    const { host, paths, store, events } = this.#deps;
+    const image = store.images.find(vm.imageId);
+    if (!image) {
+      throw new BangerError("not_found", `Cannot create VM ${vm.name}: its image was removed meanwhile`);
+    }
+    const { directory, events: eventsPath } = vmPaths(paths, vm.id);
+    await host.files.makeDirectory(directory, 0o700);
+    const rootDisk = await makeRootDisk(host.files, paths, image, vm.id);
+    await makeWorkDisk(host.files, paths, image, vm.id, vm.spec.workDiskBytes);
+    await makeHostKey(host.files, paths, vm);
+    await events.add(eventsPath, "created", `from image ${image.name}`);
+    signal.throwIfAborted();
+    store.vms.transition("create", vm.id, "stopped", { record: { rootDisk } });
+  }
+
+  /** Removes a VM that a failed creation leaves. */
+  async #discard(id: VmId): Promise<void> {
+    const { store } = this.#deps;
+    await this.queues.run(id, async () => {
+      if (!store.vms.find(id)) return;
+      store.vms.transition("discard", id, "removing");
+      await removeVmFiles(this.#deps, id);
+      store.vms.remove(id);
+    });
+  }
+
+  async #start(id: VmId, work: Work): Promise<void> {
+    const { store, host, paths, events } = this.#deps;
+    const vm = store.vms.get(id);
+    if (vm.state !== "stopped") throw wrongState("start", vm.name, vm.state);
+    const image = store.images.find(vm.imageId);
+    if (!image) {
+      throw new BangerError(
+        "not_found",
+        `Cannot start VM ${vm.name}: its image ${vm.spec.imageName} is gone`,
+      );
+    }
+    const kernel = await this.#deps.ensureKernel(vm.spec.kernelName, work.progress, work.signal);
+    work.progress.stage("starting");
+    store.vms.transition("start", id, "starting");
+    try {
+      const onLaunched = (state: MachineState) => void store.vms.update(id, { machine: state });
+      const booted = await bootMachine(this.#deps, vm, { image, kernel }, onLaunched, work);
+      store.vms.transition("start", id, "running", {
+        record: { startedAtMs: host.clock.now(), lastExit: undefined },
+        machine: booted.state,
+      });
+      this.running.add(id, booted);
+      await events.add(vmPaths(paths, id).events, "started", booted.machine.record.acceleration.kind);
+    } catch (thrown) {
+      await host.files.remove(vmPaths(paths, id).runtime);
+      store.vms.transition("stop", id, "stopped", { machine: undefined });
+      throw thrown;
+    }
+  }
+
+  async #stop(id: VmId, force: boolean, { progress }: Work): Promise<void> {
+    const { store, host, guest } = this.#deps;
+    const vm = store.vms.get(id);
+    const booted = this.running.get(id);
+    if (vm.state !== "running" || !booted) throw wrongState("stop", vm.name, vm.state);
+    store.vms.transition("stop", id, "stopping");
+    let how = "shut down";
+    if (force) {
+      how = "power cut on request";
+    } else {
+      progress.stage("shutting down");
+      try {
+        await guest.powerOff(booted.machine.endpoint);
+        if (!(await booted.machine.waitForExit(POWER_OFF_TIMEOUT_MS))) {
+          how = "power cut: it did not shut down in time";
+        }
+      } catch (thrown) {
+        if (await booted.machine.isAlive()) how = "power cut: its agent does not answer";
+        host.log("warn", "no clean shutdown", { vm: vm.name, thrown });
+      }
+    }
+    await stopMachine(host, booted);
+    if (!force && how !== "shut down") {
+      progress.note(`VM ${vm.name}: ${how}; what was not yet synced may be lost`);
+    }
+    await this.running.settle(id, how);
+  }
+}
+
+function nameTaken(name: VmName): BangerError {
+  return new BangerError(
+    "already_exists",
+    `Cannot create VM ${name}: the name is taken`,
+    `Use another --name, or remove the old one: banger vm rm ${name}`,
+  );
+}
