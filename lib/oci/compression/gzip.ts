@@ -1,0 +1,81 @@
+import { createGunzip, type Gunzip } from "node:zlib";
+import { MIB } from "../../base/units.ts";
+
+/**
+ * Inflates gzip: one member or several; zeros behind the last one end it.
+ *
+ * node:zlib rather than DecompressionStream, which takes one member only and is slower; chunks as they come
+ * rather than by iterating the stream, which joins and so copies them.
+ *
+ * @param input its chunks may be reused when the next one is asked for
+ * @returns chunks of up to 1 MiB
+ * @throws zlib's own error for a truncated or damaged stream, and for what is neither a member nor
+ * begins with a zero behind the last member
+ */
+export async function* gunzip(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const stream = createGunzip({ chunkSize: MIB });
+  const output = new PausedOutput(stream);
+  const feeding = feed(stream, input);
+  try {
+    for (let chunk = await output.next(); chunk !== undefined; chunk = await output.next()) yield chunk;
+  } finally {
+    stream.destroy();
+    await feeding;
+  }
+}
+
+/** Lets the stream run only while its next chunk is waited for, so that nothing piles up. */
+class PausedOutput {
+  readonly #stream: Gunzip;
+  readonly #chunks: Uint8Array[] = [];
+  #isOver = false;
+  #failure: { reason: unknown } | undefined;
+  #wake: () => void = () => {};
+
+  constructor(stream: Gunzip) {
+    this.#stream = stream;
+    stream.on("data", (chunk: Uint8Array) => {
+      this.#chunks.push(chunk);
+      stream.pause();
+      this.#wake();
+    });
+    stream.on("error", (reason: unknown) => {
+      this.#failure ??= { reason };
+      this.#wake();
+    });
+    for (const event of ["end", "close"]) {
+      stream.on(event, () => {
+        this.#isOver = true;
+        this.#wake();
+      });
+    }
+    stream.pause();
+  }
+
+  /** @returns undefined after the last */
+  async next(): Promise<Uint8Array | undefined> {
+    while (this.#chunks.length === 0 && !this.#isOver && this.#failure === undefined) {
+      const woken = new Promise<void>((resolve) => this.#wake = resolve);
+      this.#stream.resume();
+      await woken;
+    }
+    const chunk = this.#chunks.shift();
+    if (chunk === undefined && this.#failure !== undefined) throw this.#failure.reason;
+    return chunk;
+  }
+}
+
+/** Never rejects: a failure of the input ends the stream with that failure. */
+async function feed(stream: Gunzip, input: AsyncIterable<Uint8Array>): Promise<void> {
+  const closed = new Promise<void>((resolve) => stream.once("close", resolve));
+  try {
+    for await (const chunk of input) {
+      const taken = new Promise<void>((resolve) => stream.write(chunk, () => resolve()));
+      await Promise.race([taken, closed]);
+      if (stream.destroyed) return;
+    }
+    stream.end();
+  } catch (failure) {
+    stream.destroy(failure instanceof Error ? failure : new Error(String(failure)));
+  }
+}
