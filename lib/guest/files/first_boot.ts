@@ -1,3 +1,13 @@
+export const SSH_SERVER_SETTINGS_PATH = "/etc/ssh/sshd_config.d/10-banger.conf";
+
+/** Images that have it already are spared a restart of their ssh server. */
+export const SSH_SERVER_SETTINGS = `# Written by banger: the only ways in are keys and the console.
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitEmptyPasswords no
+PermitRootLogin prohibit-password
+`;
+
 /**
  * `/usr/local/libexec/banger-first-boot`: gives an image an ssh server that takes keys only, with the
  * distribution's own package manager where there is none, and removes its marker once that worked. The
@@ -82,31 +92,28 @@ install_server() {
 }
 
 settings() {
-  echo '# Written by banger: the only ways in are keys and the console.'
-  echo 'PasswordAuthentication no'
-  echo 'KbdInteractiveAuthentication no'
-  echo 'PermitEmptyPasswords no'
-  echo 'PermitRootLogin prohibit-password'
+  cat << 'END'
+${SSH_SERVER_SETTINGS}END
 }
 
 # sshd takes the first value it reads: an included file, or the main file's top where nothing is included.
 harden_server() {
   changed=
   main=$root/etc/ssh/sshd_config
-  ours=$root/etc/ssh/sshd_config.d/10-banger.conf
+  ours=$root${SSH_SERVER_SETTINGS_PATH}
   mkdir -p "$root/etc/ssh/sshd_config.d" || return
   settings > "$ours.banger-new" || return
   if cmp -s "$ours.banger-new" "$ours"; then
     rm -f "$ours.banger-new"
   else
     changed=yes
-    chmod 600 "$ours.banger-new" && mv -f "$ours.banger-new" "$ours" || return
+    chmod 600 "$ours.banger-new" && mv -f -T "$ours.banger-new" "$ours" || return
   fi
   if [ -f "$main" ] && ! grep -qiE '^[[:space:]]*Include[[:space:]]+"?/etc/ssh/sshd_config\.d/' "$main" &&
     ! grep -q '^# Written by banger' "$main"; then
     changed=yes
     { settings && cat "$main"; } > "$main.banger-new" && chmod 600 "$main.banger-new" &&
-      mv -f "$main.banger-new" "$main" || return
+      mv -f -T "$main.banger-new" "$main" || return
   fi
   # Without PAM, sshd takes a password field that begins with "!" as a locked account, for keys too.
   if grep -q '^root:!' "$root/etc/shadow" 2> /dev/null; then

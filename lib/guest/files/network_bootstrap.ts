@@ -38,7 +38,7 @@ replace() {
   if [ ! -L "$1" ] && cmp -s "$1" "$1.banger-new"; then
     rm -f "$1.banger-new" && chmod "$2" "$1"
   else
-    mv -f "$1.banger-new" "$1"
+    mv -f -T "$1.banger-new" "$1"
   fi
 }
 
