@@ -2,6 +2,7 @@ import { Buffer } from "node:buffer";
 import { pipeline, Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import xz from "xz-decompress";
+import { concatBytes } from "../base/bytes.ts";
 import { BangerError, reasonOf } from "../base/errors.ts";
 
 export type Compression = "none" | "xz" | "gzip" | "zstd" | "lz4" | "bzip2" | "lzma";
@@ -34,21 +35,23 @@ export async function* decompress(
   input: ReadableStream<Uint8Array>,
   what: string,
 ): AsyncGenerator<Uint8Array> {
-  const { head, stream } = await peek(input);
-  const compression = sniffCompression(head);
-  if (compression === "none") {
-    for await (const chunk of stream) yield chunk;
-  } else if (compression === "xz") {
-    yield* guarded(new xz.XzReadableStream(stream), what);
-  } else if (compression === "gzip") {
-    yield* guarded(gunzip(stream), what);
-  } else {
-    await stream.cancel();
-    throw new BangerError(
-      "host_unsupported",
-      `Cannot unpack ${what}: it is compressed with ${compression}`,
-      "Use a package that is compressed with xz or gzip, as Debian's are",
-    );
+  const reader = input.getReader();
+  try {
+    const { head, stream } = await peek(reader);
+    const compression = sniffCompression(head);
+    if (compression === "none") yield* chunksOf(stream);
+    else if (compression === "xz") yield* guarded(unxz(stream), what);
+    else if (compression === "gzip") yield* guarded(gunzip(stream), what);
+    else {
+      throw new BangerError(
+        "host_unsupported",
+        `Cannot unpack ${what}: it is compressed with ${compression}`,
+        "Use a package that is compressed with xz or gzip, as Debian's are",
+      );
+    }
+  } finally {
+    // Decoders stop at the end of what they decode, which need not be the end of the input.
+    await reader.cancel();
   }
 }
 
@@ -67,13 +70,7 @@ export async function decompressBytes(
     }
     chunks.push(chunk);
   }
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.length;
-  }
-  return whole;
+  return concatBytes(chunks);
 }
 
 export function streamOf(bytes: Uint8Array): ReadableStream<Uint8Array> {
@@ -83,6 +80,25 @@ export function streamOf(bytes: Uint8Array): ReadableStream<Uint8Array> {
       controller.close();
     },
   });
+}
+
+async function* chunksOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const chunk of stream) yield chunk;
+}
+
+async function* unxz(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const reader = new xz.XzReadableStream(stream).getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    // The decoder serves one stream at a time, in turn, so one that is left early must be given up. Its cancel
+    // fails where decoding has ended already; it has given up its turn then too.
+    await reader.cancel().catch(() => {});
+  }
 }
 
 async function* gunzip(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
@@ -109,21 +125,17 @@ async function* guarded(chunks: AsyncIterable<Uint8Array>, what: string): AsyncG
   }
 }
 
-/** The first bytes, and the same stream from its beginning. */
+/** The first bytes, and the same stream from its beginning. Cancelling the reader is left to its owner. */
 async function peek(
-  input: ReadableStream<Uint8Array>,
+  reader: ReadableStreamDefaultReader<Uint8Array>,
 ): Promise<{ head: Uint8Array; stream: ReadableStream<Uint8Array> }> {
-  const reader = input.getReader();
   const chunks: Uint8Array[] = [];
   let head: Uint8Array = new Uint8Array(0);
   while (head.length < 6) {
     const { done, value } = await reader.read();
     if (done) break;
     chunks.push(value);
-    const longer = new Uint8Array(head.length + Math.min(value.length, 6));
-    longer.set(head);
-    longer.set(value.subarray(0, 6), head.length);
-    head = longer;
+    head = concatBytes([head, value.subarray(0, 6)]);
   }
   const stream = new ReadableStream<Uint8Array>({
     async pull(controller) {
@@ -133,7 +145,6 @@ async function peek(
       if (done) controller.close();
       else controller.enqueue(value);
     },
-    cancel: (reason) => reader.cancel(reason),
   }, { highWaterMark: 0 });
   return { head, stream };
 }
