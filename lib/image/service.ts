@@ -15,7 +15,7 @@ type ServiceHost = Pick<Host, "files" | "processes" | "clock" | "log">;
 
 export interface ImageServiceOptions {
   readonly paths: Pick<Paths, "imagesDirectory">;
-  readonly images: ImageTable;
+  readonly images: Pick<ImageTable, "list" | "find" | "insert" | "remove" | "users">;
   /** What goes into every image that is made from now on. */
   readonly agent: Agent;
 }
