@@ -22,7 +22,7 @@ export const TRANSITIONS = {
   running: ["stopping", "stopped", "suspended", "broken"],
   stopping: ["stopped", "running", "broken"],
   suspended: ["starting", "removing", "broken"],
-  broken: ["stopped", "removing"],
+  broken: ["stopped", "running", "removing"],
   removing: [],
 } as const satisfies Record<VmState, readonly VmState[]>;
 

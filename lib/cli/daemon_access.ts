@@ -2,6 +2,7 @@ import { type ApiClient, apiClient } from "../api/client.ts";
 import { buildId, type BuildStamp } from "../base/build.ts";
 import { BangerError } from "../base/errors.ts";
 import type { Clock, CommandLine, Files, Processes } from "../base/host.ts";
+import { preparePrivateDirectory } from "../base/private_directory.ts";
 import type { DaemonAccess } from "./command.ts";
 
 const START_TIMEOUT_MS = 20_000;
@@ -104,26 +105,6 @@ async function startDaemon(deps: Deps, client: ApiClient, location: DaemonLocati
     }
     await clock.sleep(POLL_MS);
   }
-}
-
-/**
- * Sockets here give full control over all VMs: nobody else may reach them.
- *
- * @throws {BangerError} `permission_denied`
- */
-export async function preparePrivateDirectory(
-  files: Pick<Files, "makeDirectory" | "stat">,
-  path: string,
-  uid: number,
-): Promise<void> {
-  await files.makeDirectory(path, 0o700);
-  const stat = await files.stat(path);
-  if (stat?.kind === "directory" && stat.uid === uid && (stat.mode & 0o077) === 0) return;
-  throw new BangerError(
-    "permission_denied",
-    `Cannot use ${path} for sockets: it is not a directory that only you can enter`,
-    "Remove it, or set XDG_RUNTIME_DIR to a private directory",
-  );
 }
 
 async function boundLog(files: Pick<Files, "stat" | "rename">, path: string): Promise<void> {

@@ -1,7 +1,7 @@
 import { BangerError } from "../base/errors.ts";
 import type { Host, ProcessIdentity, Progress } from "../base/host.ts";
 import { withRollback } from "../base/steps.ts";
-import type { Kernel } from "../kernel/mod.ts";
+import type { Kernel } from "../kernel/manifest.ts";
 import { imagePaths, vmPaths } from "../store/paths.ts";
 import { type ImageRecord, type Vm, vsockCid } from "../store/records.ts";
 import type { AgentTransport, Drive, Machine, MachineSpec } from "../vmm/driver.ts";

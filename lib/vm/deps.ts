@@ -1,6 +1,6 @@
 import type { CommandLine, Host, Progress } from "../base/host.ts";
 import type { KernelName } from "../base/names.ts";
-import type { Kernel } from "../kernel/mod.ts";
+import type { Kernel } from "../kernel/manifest.ts";
 import type { Paths } from "../store/paths.ts";
 import type { ImageRecord } from "../store/records.ts";
 import type { Store } from "../store/store.ts";

@@ -1,7 +1,7 @@
-import { createHash } from "node:crypto";
 import type { Files } from "../base/host.ts";
 import type { VmId } from "../base/names.ts";
 import { byteStringOfText, emptyDirectory, EPOCH } from "../base/tree.ts";
+import { uuidFromSeed } from "../base/uuid.ts";
 import { FilesystemWriter, openFilesystem } from "../ext4/mod.ts";
 import { imagePaths, type Paths, vmPaths } from "../store/paths.ts";
 import type { ImageRecord, VmRecord } from "../store/records.ts";
@@ -47,7 +47,7 @@ export async function makeWorkDisk(
     createNew: true,
     mode: 0o600,
   });
-  const uuid = new Uint8Array(createHash("sha256").update(`work disk of ${id}`).digest().subarray(0, 16));
+  const uuid = uuidFromSeed(`work disk of ${id}`);
   const writer = await FilesystemWriter.create(target, { uuid, label: "work", timestamp: EPOCH, sizeBytes });
   const filesystem = await openFilesystem(source);
   const seed = await filesystem.copyTree(byteStringOfText("/root"), writer);

@@ -87,7 +87,7 @@ async function adopt(deps: VmDeps, service: VmService, vm: Vm): Promise<void> {
   if (state && machine) {
     service.running.add(vm.id, { machine, state });
     if (vm.state !== "running") {
-      store.vms.transition("adopt", vm.id, vm.state === "broken" ? "stopped" : "running");
+      store.vms.transition("adopt", vm.id, "running");
     }
     return;
   }

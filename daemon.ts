@@ -1,0 +1,48 @@
+/**
+ * The daemon: builds the real outside world, wires the rooms together and serves HTTP on its socket.
+ * As `bangerd relay` the same executable is the small process beside one QEMU machine.
+ */
+import { takeBuildStamp } from "./lib/base/build.ts";
+import { BangerError, firstFailure, reasonOf } from "./lib/base/errors.ts";
+import type { LogLevel } from "./lib/base/host.ts";
+import { realHost } from "./lib/sys/host.ts";
+import { stderrLog } from "./lib/sys/log.ts";
+
+const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
+
+function logLevel(): LogLevel {
+  const wanted = Deno.env.get("BANGER_LOG_LEVEL");
+  return LOG_LEVELS.find((level) => level === wanted) ?? "info";
+}
+
+/** The starter reads the last line to tell the user why. */
+function printFailure(thrown: unknown): number {
+  const first = firstFailure(thrown);
+  const error = first instanceof BangerError
+    ? first
+    : new BangerError("internal", `Cannot run the daemon: ${reasonOf(first)}`, undefined, { cause: first });
+  stderrLog()("error", "the daemon ended", { thrown: first, error: error.toBody() });
+  return error.exitCode;
+}
+
+const { build, args } = takeBuildStamp(Deno.args);
+const host = realHost({ log: stderrLog(logLevel()) });
+try {
+  // Imported when chosen: the relay must stay small, and each machine has one.
+  if (args[0] === "relay") {
+    const { relayMain } = await import("./lib/daemon/relay_main.ts");
+    await relayMain(host, args.slice(1), Deno);
+  } else {
+    const { daemonMain } = await import("./lib/daemon/daemon_main.ts");
+    await daemonMain(host, build, {
+      pid: Deno.pid,
+      uid: Deno.uid() ?? 0,
+      executable: Deno.execPath(),
+      environment: (name) => Deno.env.get(name),
+      onSignal: (signal, handler) => Deno.addSignalListener(signal, handler),
+    });
+  }
+  Deno.exit(0);
+} catch (thrown) {
+  Deno.exit(printFailure(thrown));
+}

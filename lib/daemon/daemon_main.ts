@@ -1,0 +1,148 @@
+import { Operations } from "../api/operations.ts";
+import { routes } from "../api/routes.ts";
+import { buildId, type BuildStamp } from "../base/build.ts";
+import { BangerError } from "../base/errors.ts";
+import type { Host, Progress } from "../base/host.ts";
+import { parseKernelName } from "../base/names.ts";
+import { preparePrivateDirectory } from "../base/private_directory.ts";
+import { EPOCH } from "../base/tree.ts";
+import { FilesystemWriter } from "../ext4/writer.ts";
+import type { Agent } from "../image/convert.ts";
+import { ImageService } from "../image/service.ts";
+import type { DiskBuilder } from "../kernel/disk_builder.ts";
+import { KernelStore } from "../kernel/store.ts";
+import { type Paths, resolvePaths } from "../store/paths.ts";
+import { Store } from "../store/store.ts";
+import { serveUnix } from "../sys/http_server.ts";
+import { ensureClientKey } from "../vm/config_disk.ts";
+import type { VmDeps } from "../vm/deps.ts";
+import { VmEvents } from "../vm/events.ts";
+import { reconcile } from "../vm/reconcile.ts";
+import { VmService } from "../vm/service.ts";
+import { QemuDriver } from "../vmm/qemu/driver.ts";
+import { guestProbe } from "./guest_probe.ts";
+import { relayArguments } from "./relay_main.ts";
+import { daemonServices } from "./services.ts";
+import { uuidFromSeed } from "../base/uuid.ts";
+
+/** This process, as the daemon needs to know it. */
+export interface Self {
+  readonly pid: number;
+  readonly uid: number;
+  readonly executable: string;
+  environment(name: string): string | undefined;
+  onSignal(signal: "SIGTERM" | "SIGINT", handler: () => void): void;
+}
+
+/** Runs until it is told to end. Machines run on. */
+export async function daemonMain(host: Host, build: BuildStamp, self: Self): Promise<void> {
+  const paths = resolvePaths(self.environment, self.uid);
+  const { files, log } = host;
+  await files.makeDirectory(paths.stateDirectory, 0o700);
+  await preparePrivateDirectory(files, paths.runtimeDirectory, self.uid);
+  await using lock = await files.tryLock(paths.daemonLock);
+  if (!lock) {
+    log("info", "another daemon runs already", { socket: paths.daemonSocket });
+    return;
+  }
+  using store = Store.open(paths.database);
+  const stop = new AbortController();
+  const ending = Promise.withResolvers<void>();
+  const { vms, deps, operations, app } = await wire(host, build, self, paths, store, ending.resolve);
+  await reconcile(deps, vms);
+  if (!(await host.sockets.removeStaleSocket(paths.daemonSocket))) {
+    throw new BangerError("already_exists", `Cannot listen on ${paths.daemonSocket}: somebody else does`);
+  }
+  const server = serveUnix(paths.daemonSocket, (request) => app.fetch(request));
+  log("info", "the daemon runs", { pid: self.pid, build: buildId(build), socket: paths.daemonSocket });
+  const watching = vms.running.watch(stop.signal);
+  self.onSignal("SIGTERM", ending.resolve);
+  self.onSignal("SIGINT", ending.resolve);
+  await ending.promise;
+  log("info", "the daemon ends; VMs run on");
+  stop.abort();
+  await operations.cancelAll();
+  await server.close();
+  await files.remove(paths.daemonSocket);
+  await watching;
+}
+
+async function wire(
+  host: Host,
+  build: BuildStamp,
+  self: Self,
+  paths: Paths,
+  store: Store,
+  shutdown: () => void,
+) {
+  const images = new ImageService(host, {
+    paths,
+    images: store.images,
+    agent: await findAgent(host, build, paths),
+  });
+  await images.recover();
+  const kernels = new KernelStore(
+    host,
+    { kernelsDirectory: paths.kernelsDirectory, cacheDirectory: paths.cacheDirectory },
+    diskBuilder(host),
+  );
+  await ensureClientKey(host.files, paths);
+  const operations = new Operations(host);
+  const events = new VmEvents(host);
+  const vhostDeviceVsock = self.environment("BANGER_VHOST_DEVICE_VSOCK");
+  const deps: VmDeps = {
+    host,
+    paths,
+    store,
+    events,
+    driver: new QemuDriver(host),
+    guest: guestProbe(host),
+    ensureImage: (name, progress, signal) => images.pull(name, progress, signal),
+    ensureKernel: async (name: string, progress: Progress, signal: AbortSignal) => {
+      const parsed = parseKernelName(name);
+      return await kernels.find(parsed) ?? await kernels.pull(parsed, progress, signal);
+    },
+    relayCommand: (options) => ({ program: self.executable, args: relayArguments(options) }),
+    ...(vhostDeviceVsock ? { vhostDeviceVsock } : {}),
+  };
+  const vms = new VmService(deps);
+  const services = daemonServices({
+    host,
+    build,
+    pid: self.pid,
+    paths,
+    store,
+    operations,
+    images,
+    kernels,
+    vms,
+    events,
+    shutdown,
+  });
+  return { vms, deps, operations, app: routes(services, host.log) };
+}
+
+/** The agent lies beside the daemon: the command line wrote both out. */
+async function findAgent({ files }: Host, build: BuildStamp, paths: Paths): Promise<Agent> {
+  const path = `${paths.binDirectory}/${buildId(build)}/banger-vsock-agent`;
+  const stat = await files.stat(path);
+  if (!stat) {
+    throw new BangerError(
+      "missing_tool",
+      `Cannot find the guest's agent at ${path}`,
+      "Start the daemon through banger, which writes the agent there",
+    );
+  }
+  return { buildId: buildId(build), sizeBytes: stat.sizeBytes, open: () => files.readStream(path) };
+}
+
+/** Kernels write their modules disk with the ext4 room. */
+function diskBuilder({ files }: Host): DiskBuilder {
+  return async (path, { uuidSeed, label }, fill) => {
+    await using file = await files.open(path, { read: true, write: true, createNew: true, mode: 0o644 });
+    const uuid = uuidFromSeed(uuidSeed);
+    const writer = await FilesystemWriter.create(file, { uuid, label, timestamp: EPOCH });
+    await writer.finish(await fill(writer));
+    await file.sync();
+  };
+}

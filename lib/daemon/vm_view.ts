@@ -1,0 +1,53 @@
+import type { VmView } from "../api/contract.ts";
+import type { Files } from "../base/host.ts";
+import { type Paths, sshPaths, vmPaths } from "../store/paths.ts";
+import { loopbackAddress, type Vm } from "../store/records.ts";
+import type { Booted } from "../vm/boot.ts";
+
+/** A VM as the API shows it. */
+export async function vmView(
+  files: Files,
+  paths: Paths,
+  vm: Vm,
+  booted: Booted | undefined,
+): Promise<VmView> {
+  const own = vmPaths(paths, vm.id);
+  const used = await Promise.all(
+    [own.rootRaw, own.rootOverlay, own.workDisk].map((path) => files.stat(path)),
+  );
+  const isReachable = vm.state === "running" || vm.state === "stopping";
+  const { spec } = vm;
+  return {
+    id: vm.id,
+    name: vm.name,
+    state: vm.state,
+    image: spec.imageName,
+    kernel: spec.kernelName,
+    cpus: spec.cpus,
+    memoryMib: spec.memoryMib,
+    workDiskBytes: spec.workDiskBytes,
+    diskUsedBytes: used.reduce((sum, stat) => sum + (stat?.allocatedBytes ?? 0), 0),
+    ...(vm.rootDisk === undefined ? {} : { rootDisk: vm.rootDisk }),
+    network: spec.network,
+    transport: spec.transport,
+    address: loopbackAddress(vm.number),
+    createdAt: new Date(vm.createdAtMs).toISOString(),
+    ...(vm.startedAtMs !== undefined && isReachable
+      ? { startedAt: new Date(vm.startedAtMs).toISOString() }
+      : {}),
+    ...(booted ? { vmm: vmmView(booted) } : {}),
+    ...(booted && isReachable ? { agent: booted.machine.endpoint } : {}),
+    ssh: {
+      identityFile: sshPaths(paths).clientKey,
+      knownHostsFile: own.knownHosts,
+      hostKeyAlias: `${vm.name}.vm`,
+    },
+    ...(vm.lastExit === undefined ? {} : { lastExit: vm.lastExit }),
+    ...(vm.brokenReason === undefined ? {} : { brokenReason: vm.brokenReason }),
+  };
+}
+
+function vmmView({ machine }: Booted): NonNullable<VmView["vmm"]> {
+  const { driver, acceleration, process } = machine.record;
+  return { driver, acceleration: acceleration.kind, reason: acceleration.why, pid: process.pid };
+}
