@@ -1,3 +1,6 @@
+import { BangerError } from "../base/errors.ts";
+import type { RandomAccessFile } from "../base/host.ts";
+
 /** A `DataView` of exactly these bytes. */
 export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -26,4 +29,18 @@ export function isZero(bytes: Uint8Array, start: number, length: number): boolea
   }
   for (; at < end; at++) if (bytes[at] !== 0) return false;
   return true;
+}
+
+/** Reads exactly `length` bytes. @throws {BangerError} `corrupt_data` where the disk ends before */
+export async function readFully(
+  disk: Pick<RandomAccessFile, "readAt">,
+  offsetBytes: number,
+  length: number,
+): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  if (await disk.readAt(bytes, offsetBytes) === length) return bytes;
+  throw new BangerError(
+    "corrupt_data",
+    `Cannot read the disk: it is cut off before byte ${offsetBytes + length}`,
+  );
 }

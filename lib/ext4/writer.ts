@@ -119,7 +119,7 @@ export class FilesystemWriter implements ContentSink, AsyncDisposable {
     if (!placed) return;
     await this.#stream.flush();
     await this.#output.settle();
-    yield* readPlaced(this.#file, placed.extents, content.sizeBytes);
+    yield* readPlaced(this.#file, placed.extents, content.sizeBytes, BLOCK_SIZE);
   }
 
   /**
