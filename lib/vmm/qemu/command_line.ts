@@ -1,0 +1,181 @@
+import type { AccelerationKind, AgentTransport, Drive, KernelSpec, MachineSpec } from "../driver.ts";
+import { runtimeSockets } from "../driver.ts";
+
+export const QEMU_PROGRAM = "qemu-system-x86_64";
+
+/** The name that the agent looks for among /sys/class/virtio-ports. */
+const AGENT_PORT_NAME = "banger.agent";
+
+/** `docs/vmm.md` says for each option why it is there and what was measured. */
+const SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+const MACHINE = "microvm,acpi=on,pcie=off,usb=off,graphics=off,pic=on,pit=on,rtc=on,isa-serial=on";
+
+/** What runs the guest's instructions. */
+export interface GuestProcessor {
+  readonly acceleration: AccelerationKind;
+  /** The host's, for software emulation, where it is known: see `timestampCounterKhz`. */
+  readonly timestampCounterKhz?: number;
+}
+
+/**
+ * The arguments of `qemu-system-x86_64` for a machine. Pure: the same spec gives the same arguments.
+ *
+ * Whatever holds a path is JSON where QEMU takes JSON, else has its commas doubled, so no path can add an option.
+ */
+export function qemuArguments(spec: MachineSpec, processor: GuestProcessor): string[] {
+  const sockets = runtimeSockets(spec.runtimeDirectory);
+  return [
+    ...["-name", `banger-${escapeCommas(spec.id)}`],
+    ...["-nodefaults", "-no-user-config", "-no-reboot"],
+    ...["-display", "none"],
+    ...["-sandbox", SANDBOX],
+    ...[
+      "-machine",
+      `${MACHINE}${spec.transport.kind === "vhost-device-vsock" ? ",memory-backend=memory" : ""}`,
+    ],
+    ...accelerationArguments(processor.acceleration),
+    ...["-smp", `cpus=${spec.cpus}`],
+    ...["-m", `size=${spec.memoryMib}M`],
+    ...["-kernel", spec.kernel.vmlinuxPath],
+    ...["-initrd", spec.kernel.initramfsPath],
+    ...["-append", kernelCommandLine(spec.kernel, processor)],
+    ...["-chardev", `socket,id=qmp,path=${escapeCommas(sockets.qmp)},server=on,wait=off`],
+    ...["-mon", "chardev=qmp,mode=control"],
+    ...["-chardev", `socket,id=console,path=${escapeCommas(sockets.console)},server=off,reconnect=1`],
+    ...["-serial", "chardev:console"],
+    ...deviceArguments(spec),
+  ];
+}
+
+function accelerationArguments(acceleration: AccelerationKind): string[] {
+  return acceleration === "kvm"
+    ? ["-accel", "kvm", "-cpu", "host"]
+    : ["-accel", "tcg,thread=multi", "-cpu", "max"];
+}
+
+/**
+ * What banger itself puts on every kernel's command line. `reboot=t` makes every reset a triple fault, which
+ * `-no-reboot` turns into QEMU's end; `panic=-1` sends a panic down the same way at once.
+ */
+export function kernelCommandLine(kernel: KernelSpec, processor: GuestProcessor): string {
+  const words = [
+    "console=ttyS0",
+    "quiet",
+    "panic=-1",
+    "reboot=t",
+    "net.ifnames=0",
+    "random.trust_cpu=on",
+    "cryptomgr.notests",
+    "tsc=reliable",
+    "no_timer_check",
+  ];
+  // Emulated, there is no speculation to guard against, and each of these costs a tenth of a second.
+  if (processor.acceleration === "tcg") {
+    words.push("nokaslr", "mitigations=off");
+    const khz = processor.timestampCounterKhz;
+    // Without it, about 1 boot in 10 on a busy host waits for its first timer tick for ever.
+    if (khz !== undefined) words.push(`tsc_early_khz=${khz}`);
+  }
+  if (kernel.extraCommandLine) words.push(kernel.extraCommandLine);
+  return words.join(" ");
+}
+
+/** Devices in guest order, each on a bus of its own choosing, so that /dev/vdX never depends on QEMU's. */
+function deviceArguments(spec: MachineSpec): string[] {
+  const args: string[] = [];
+  let nextBus = 0;
+  const addDevice = (driver: string, properties: Record<string, unknown>) => {
+    args.push("-device", JSON.stringify({ driver, bus: `virtio-mmio-bus.${nextBus++}`, ...properties }));
+  };
+  for (const drive of spec.drives) {
+    args.push("-blockdev", JSON.stringify(blockdev(drive)));
+    addDevice("virtio-blk-device", {
+      drive: drive.id,
+      id: `disk-${drive.id}`,
+      serial: drive.id,
+      "write-cache": "on",
+      rerror: "report",
+      werror: "enospc",
+    });
+  }
+  if (spec.network.mode === "user") {
+    args.push("-netdev", JSON.stringify({ type: "user", id: "net0", ipv6: false }));
+    addDevice("virtio-net-device", { netdev: "net0", mac: spec.network.mac });
+  } else if (spec.network.mode === "tap") {
+    const tap = { type: "tap", id: "net0", ifname: spec.network.tapName, script: "no", downscript: "no" };
+    args.push("-netdev", JSON.stringify(tap));
+    addDevice("virtio-net-device", { netdev: "net0", mac: spec.network.mac });
+  }
+  addDevice("virtio-rng-device", {});
+  addTransport(spec, args, addDevice);
+  return args;
+}
+
+/** Source: QEMU qapi/block-core.json, BlockdevOptions. */
+function blockdev(drive: Drive): Record<string, unknown> {
+  // "write-cache=on" and no cache options: the page cache is used, and a guest's flush is an fdatasync.
+  const file = (filename: string, readOnly: boolean) => ({
+    driver: "file",
+    filename,
+    aio: "threads",
+    discard: "unmap",
+    "read-only": readOnly,
+  });
+  const top = { "node-name": drive.id, discard: "unmap", "read-only": drive.readOnly };
+  if (drive.format === "raw") return { driver: "raw", ...top, file: file(drive.path, drive.readOnly) };
+  return {
+    driver: "qcow2",
+    ...top,
+    file: file(drive.path, drive.readOnly),
+    // Said here, so that whatever the overlay's header names is not opened.
+    backing: { driver: "raw", "read-only": true, file: file(drive.backingPath, true) },
+  };
+}
+
+function addTransport(
+  spec: MachineSpec,
+  args: string[],
+  addDevice: (driver: string, properties: Record<string, unknown>) => void,
+): void {
+  const transport: AgentTransport = spec.transport;
+  const sockets = runtimeSockets(spec.runtimeDirectory);
+  switch (transport.kind) {
+    case "virtio-serial":
+      args.push("-chardev", `socket,id=agent,path=${escapeCommas(sockets.serial)},server=off,reconnect=1`);
+      addDevice("virtio-serial-device", { id: "serial0", max_ports: 2 });
+      args.push(
+        "-device",
+        JSON.stringify({
+          driver: "virtserialport",
+          bus: "serial0.0",
+          nr: 1,
+          chardev: "agent",
+          name: AGENT_PORT_NAME,
+        }),
+      );
+      return;
+    case "vhost-vsock":
+      addDevice("vhost-vsock-device", { "guest-cid": transport.cid });
+      return;
+    case "vhost-device-vsock":
+      args.push(
+        "-object",
+        JSON.stringify({
+          "qom-type": "memory-backend-memfd",
+          id: "memory",
+          size: spec.memoryMib * 1024 * 1024,
+          share: true,
+        }),
+      );
+      args.push("-chardev", `socket,id=vsock,path=${escapeCommas(sockets.vhostUser)}`);
+      addDevice("vhost-user-vsock-device", { chardev: "vsock" });
+      return;
+    case "firecracker-vsock":
+      throw new TypeError("QEMU has no Firecracker vsock");
+  }
+}
+
+/** In QEMU's key=value option strings a comma is written twice. Source: qemu(1), "-drive". */
+function escapeCommas(text: string): string {
+  return text.replaceAll(",", ",,");
+}

@@ -1,0 +1,228 @@
+import { BangerError, reasonOf } from "../../base/errors.ts";
+import type { ProcessIdentity } from "../../base/host.ts";
+import { chooseAcceleration } from "../acceleration.ts";
+import { readCpuInfo, timestampCounterKhz } from "../cpu_info.ts";
+import type {
+  Acceleration,
+  AgentEndpoint,
+  Machine,
+  MachineRecord,
+  MachineSpec,
+  VmmDriver,
+} from "../driver.ts";
+import { runtimeSockets } from "../driver.ts";
+import { assertSocketPathFits, endHelpers, lastLogLines } from "../helpers.ts";
+import { QEMU_PROGRAM, qemuArguments } from "./command_line.ts";
+import { type QemuHost, QemuMachine } from "./machine.ts";
+import { runQmpCommands } from "./qmp.ts";
+
+/** From the process's start to its QMP greeting; 0.1 s where the host is idle. */
+const START_TIMEOUT_MS = 30_000;
+const QMP_ATTEMPT_TIMEOUT_MS = 10_000;
+const MAX_WAIT_MS = 50;
+
+export interface QemuDriverOptions {
+  /** Default: `qemu-system-x86_64` on PATH. */
+  readonly program?: string;
+  /** Default: what `chooseAcceleration` finds at each launch. */
+  readonly acceleration?: Acceleration;
+}
+
+/** QEMU's `microvm` machine, with KVM or software emulation. */
+export function qemuDriver(host: QemuHost, options: QemuDriverOptions = {}): VmmDriver {
+  return {
+    name: "qemu",
+    launch: (spec, signal) => launch(host, options, spec, signal ?? new AbortController().signal),
+    adopt: (record) => adopt(host, record),
+  };
+}
+
+async function launch(
+  host: QemuHost,
+  options: QemuDriverOptions,
+  spec: MachineSpec,
+  signal: AbortSignal,
+): Promise<Machine> {
+  signal.throwIfAborted();
+  for (const path of Object.values(runtimeSockets(spec.runtimeDirectory))) assertSocketPathFits(path);
+  const program = await findQemu(host, options.program ?? QEMU_PROGRAM);
+  const acceleration = options.acceleration ?? await chooseAcceleration(host);
+  const sockets = runtimeSockets(spec.runtimeDirectory);
+  const started: ProcessIdentity[] = [];
+  try {
+    const helpers = await startHelpers(host, spec, started, signal);
+    const logOffset = (await host.files.stat(spec.logPath))?.sizeBytes ?? 0;
+    const process = await startQemu(host, spec, program, acceleration, logOffset);
+    started.push(process);
+    await waitForQmp(host, spec, process, logOffset, signal);
+    return new QemuMachine(host, {
+      driver: "qemu",
+      machineId: spec.id,
+      process,
+      helpers,
+      controlSocket: sockets.qmp,
+      runtimeDirectory: spec.runtimeDirectory,
+      endpoint: endpointOf(spec),
+      acceleration,
+    });
+  } catch (failure) {
+    await undoLaunch(host, started, sockets.qmp);
+    throw failure;
+  }
+}
+
+async function undoLaunch(host: QemuHost, started: ProcessIdentity[], qmpSocket: string): Promise<void> {
+  try {
+    for (const process of started) await host.processes.signal(process, "SIGKILL");
+    await endHelpers(host, started);
+    await host.files.remove(qmpSocket);
+  } catch (thrown) {
+    // The failure that led here is the one to tell; this one must not hide it.
+    host.log("error", "cannot clean up after a failed launch", { reason: reasonOf(thrown) });
+  }
+}
+
+async function findQemu(host: QemuHost, program: string): Promise<string> {
+  const path = await host.processes.which(program);
+  if (path) return path;
+  throw new BangerError(
+    "missing_tool",
+    `Cannot start a machine: ${program} is not installed`,
+    "Install QEMU: apt-get install qemu-system-x86 (Debian, Ubuntu), or your distribution's package",
+  );
+}
+
+function endpointOf(spec: MachineSpec): AgentEndpoint {
+  if (spec.transport.kind === "vhost-vsock") return { kind: "vsock", cid: spec.transport.cid };
+  return { kind: "hybrid", path: runtimeSockets(spec.runtimeDirectory).agent };
+}
+
+/** @param started gets each process as soon as it runs, for the undo */
+async function startHelpers(
+  host: QemuHost,
+  spec: MachineSpec,
+  started: ProcessIdentity[],
+  signal: AbortSignal,
+): Promise<ProcessIdentity[]> {
+  if (spec.transport.kind !== "vhost-device-vsock") return [];
+  const { vhostUser, agent } = runtimeSockets(spec.runtimeDirectory);
+  const { cid, program } = spec.transport;
+  for (const path of [vhostUser, agent]) {
+    if (/[,=]/.test(path)) {
+      throw new BangerError(
+        "host_unsupported",
+        `Cannot give ${path} to vhost-device-vsock: it has "," or "="`,
+      );
+    }
+    await host.sockets.removeStaleSocket(path);
+  }
+  const vm = `guest-cid=${cid},socket=${vhostUser},uds-path=${agent}`;
+  const process = await host.processes.startDetached({ program, args: ["--vm", vm] }, spec.logPath);
+  started.push(process);
+  await waitFor(host, signal, `vhost-device-vsock does not listen on ${vhostUser}`, async () => {
+    if (!(await host.processes.isAlive(process))) {
+      throw await endedAtOnce(host, "vhost-device-vsock", spec, 0);
+    }
+    return (await host.files.stat(vhostUser)) !== undefined;
+  });
+  return [process];
+}
+
+async function startQemu(
+  host: QemuHost,
+  spec: MachineSpec,
+  program: string,
+  acceleration: Acceleration,
+  logOffset: number,
+): Promise<ProcessIdentity> {
+  const { qmp } = runtimeSockets(spec.runtimeDirectory);
+  if (!(await host.sockets.removeStaleSocket(qmp))) {
+    throw new BangerError("in_use", `Cannot start machine ${spec.id}: a QEMU already listens on ${qmp}`);
+  }
+  const khz = timestampCounterKhz(await readCpuInfo(host));
+  const args = qemuArguments(spec, {
+    acceleration: acceleration.kind,
+    ...(khz === undefined ? {} : { timestampCounterKhz: khz }),
+  });
+  try {
+    return await host.processes.startDetached({ program, args }, spec.logPath);
+  } catch (thrown) {
+    if (!(thrown instanceof BangerError) || thrown.code !== "host_unsupported") throw thrown;
+    throw await endedAtOnce(host, "QEMU", spec, logOffset);
+  }
+}
+
+async function waitForQmp(
+  host: QemuHost,
+  spec: MachineSpec,
+  process: ProcessIdentity,
+  logOffset: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const { qmp } = runtimeSockets(spec.runtimeDirectory);
+  await waitFor(host, signal, `QEMU does not answer on ${qmp}`, async () => {
+    try {
+      await runQmpCommands(host, qmp, [], QMP_ATTEMPT_TIMEOUT_MS);
+      return true;
+    } catch (thrown) {
+      if (!(await host.processes.isAlive(process))) throw await endedAtOnce(host, "QEMU", spec, logOffset);
+      const isYoung = thrown instanceof BangerError &&
+        (thrown.code === "not_found" || thrown.code === "connection_failed");
+      if (!isYoung) throw thrown;
+      return false;
+    }
+  });
+}
+
+/** @throws {BangerError} `boot_failed` after `START_TIMEOUT_MS`; the signal's reason */
+async function waitFor(
+  { clock }: QemuHost,
+  signal: AbortSignal,
+  problem: string,
+  isReady: () => Promise<boolean>,
+): Promise<void> {
+  const deadlineMs = clock.monotonicMs() + START_TIMEOUT_MS;
+  for (let waitMs = 5;; waitMs = Math.min(waitMs * 2, MAX_WAIT_MS)) {
+    signal.throwIfAborted();
+    if (await isReady()) return;
+    if (clock.monotonicMs() > deadlineMs) {
+      throw new BangerError(
+        "boot_failed",
+        `Cannot start the machine: ${problem} within ${START_TIMEOUT_MS} ms`,
+      );
+    }
+    await clock.sleep(waitMs, signal);
+  }
+}
+
+async function endedAtOnce(
+  host: QemuHost,
+  what: string,
+  spec: MachineSpec,
+  logOffset: number,
+): Promise<BangerError> {
+  const lines = await lastLogLines(host, spec.logPath, logOffset);
+  const why = lines === "" ? "it says nothing" : lines;
+  return new BangerError(
+    "boot_failed",
+    `Cannot start machine ${spec.id}: ${what} ended at once: ${why}`,
+    `See ${spec.logPath}`,
+  );
+}
+
+async function adopt(host: QemuHost, record: MachineRecord): Promise<Machine | undefined> {
+  const machine = new QemuMachine(host, record);
+  if (await machine.waitForExit(0)) return undefined;
+  try {
+    await machine.status();
+  } catch (thrown) {
+    if (await machine.waitForExit(0)) return undefined;
+    throw new BangerError(
+      "state_broken",
+      `Cannot take over machine ${record.machineId}: its QEMU (process ${record.process.pid}) does not answer`,
+      "Kill the VM if it stays so: banger vm kill",
+      { cause: thrown },
+    );
+  }
+  return machine;
+}

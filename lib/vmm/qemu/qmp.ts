@@ -1,0 +1,194 @@
+import { BangerError } from "../../base/errors.ts";
+import { writeFully } from "../../base/bytes.ts";
+import type { Clock, Connection, Host } from "../../base/host.ts";
+import { quote } from "../../base/names.ts";
+
+/** QEMU's longest answers (schema, devices) are some hundred KiB; ours are far below. */
+const MAX_LINE_BYTES = 1024 * 1024;
+const READ_BYTES = 64 * 1024;
+/** A guest can make QEMU send events; a command's answer still comes soon after. */
+const MAX_EVENTS_PER_COMMAND = 10_000;
+
+export interface QmpCommand {
+  readonly name: string;
+  readonly args?: Readonly<Record<string, unknown>>;
+}
+
+/** QEMU's own refusal of a command. Kept apart from a QMP that does not answer. */
+export class QmpRefusal extends Error {
+  override readonly name = "QmpRefusal";
+
+  constructor(readonly command: string, readonly errorClass: string, readonly description: string) {
+    super(`QEMU refuses ${command}: ${description}`);
+  }
+}
+
+/**
+ * Connects, negotiates, runs the commands one after another, and hangs up. QEMU serves one QMP client at a
+ * time, so a client that stays connected would shut out the next daemon.
+ *
+ * @param timeoutMs for everything together
+ * @returns each command's `return` value, untrusted
+ * @throws {QmpRefusal} a command was refused; the ones after it were not sent
+ * @throws {BangerError} `connection_failed`, `corrupt_data`, or what connecting threw
+ */
+export async function runQmpCommands(
+  host: Pick<Host, "sockets" | "clock">,
+  socketPath: string,
+  commands: readonly QmpCommand[],
+  timeoutMs: number,
+): Promise<unknown[]> {
+  const connection = await host.sockets.connectUnix(socketPath);
+  const session = new QmpSession(connection);
+  // Closing the connection is what ends a pending read, so the timeout needs no race to lose.
+  const stopTimeout = new AbortController();
+  let timedOut = false;
+  const timeout = sleepUnlessStopped(host.clock, timeoutMs, stopTimeout.signal).then((slept) => {
+    if (!slept) return;
+    timedOut = true;
+    connection.close();
+  });
+  try {
+    await session.negotiate();
+    const results: unknown[] = [];
+    for (const command of commands) results.push(await session.execute(command));
+    return results;
+  } catch (thrown) {
+    if (!timedOut || thrown instanceof QmpRefusal) throw thrown;
+    throw new BangerError(
+      "connection_failed",
+      `Cannot talk to QEMU over ${socketPath}: no answer within ${timeoutMs} ms`,
+      undefined,
+      { cause: thrown },
+    );
+  } finally {
+    stopTimeout.abort();
+    await timeout;
+    connection.close();
+  }
+}
+
+/** @returns false where `stop` came first */
+async function sleepUnlessStopped(clock: Clock, ms: number, stop: AbortSignal): Promise<boolean> {
+  try {
+    await clock.sleep(ms, stop);
+    return true;
+  } catch (thrown) {
+    if (stop.aborted) return false;
+    throw thrown;
+  }
+}
+
+/**
+ * One QMP conversation: JSON objects, one a line. Source: QEMU docs/interop/qmp-spec, sections 2.2 to 2.5.
+ */
+export class QmpSession {
+  readonly #connection: Connection;
+  readonly #lines: LineReader;
+  #nextId = 1;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+    this.#lines = new LineReader((into) => connection.read(into), MAX_LINE_BYTES);
+  }
+
+  /** Waits for the greeting and leaves negotiation mode. */
+  async negotiate(): Promise<void> {
+    const greeting = await this.#message();
+    if (!("QMP" in greeting)) throw garbage("its first message is no greeting");
+    await this.execute({ name: "qmp_capabilities" });
+  }
+
+  /** @throws {QmpRefusal} */
+  async execute(command: QmpCommand): Promise<unknown> {
+    const id = this.#nextId++;
+    const request = { execute: command.name, ...(command.args ? { arguments: command.args } : {}), id };
+    const line = new TextEncoder().encode(`${JSON.stringify(request)}\n`);
+    await writeFully((bytes) => this.#connection.write(bytes), line);
+    for (let skipped = 0; skipped < MAX_EVENTS_PER_COMMAND; skipped++) {
+      const message = await this.#message();
+      if ("event" in message) continue;
+      if ("error" in message) throw refusal(command.name, message.error);
+      // An error to a line that QEMU could not parse has no id; every other answer has ours.
+      if (message.id !== id) throw garbage("it answers another command");
+      if (!("return" in message)) throw garbage("an answer has neither return nor error");
+      return message.return;
+    }
+    throw garbage("it sends events and no answer");
+  }
+
+  async #message(): Promise<Record<string, unknown>> {
+    const line = await this.#lines.next();
+    if (line === undefined) {
+      throw new BangerError("connection_failed", "Cannot talk to QEMU: it closed its QMP socket");
+    }
+    let value: unknown;
+    try {
+      value = JSON.parse(line);
+    } catch (thrown) {
+      throw garbage("a line is no JSON", thrown);
+    }
+    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+      throw garbage("a line is no JSON object");
+    }
+    return value as Record<string, unknown>;
+  }
+}
+
+/** Splits a byte stream into lines of bounded length. */
+export class LineReader {
+  readonly #read: (into: Uint8Array) => Promise<number | null>;
+  readonly #maxLineBytes: number;
+  readonly #buffer = new Uint8Array(READ_BYTES);
+  readonly #pieces: Uint8Array[] = [];
+  #pendingBytes = 0;
+  /** Unread part of `#buffer`. */
+  #start = 0;
+  #end = 0;
+
+  constructor(read: (into: Uint8Array) => Promise<number | null>, maxLineBytes: number) {
+    this.#read = read;
+    this.#maxLineBytes = maxLineBytes;
+  }
+
+  /** @returns the next line without its end; undefined at the end of the stream (a cut-off line is dropped) */
+  async next(): Promise<string | undefined> {
+    for (;;) {
+      const newline = this.#buffer.subarray(0, this.#end).indexOf(10, this.#start);
+      const pieceEnd = newline === -1 ? this.#end : newline;
+      this.#keep(this.#buffer.slice(this.#start, pieceEnd));
+      this.#start = newline === -1 ? this.#end : newline + 1;
+      if (newline !== -1) return this.#takeLine();
+      const count = await this.#read(this.#buffer);
+      if (count === null) return undefined;
+      this.#start = 0;
+      this.#end = count;
+    }
+  }
+
+  #keep(piece: Uint8Array): void {
+    if (piece.length === 0) return;
+    this.#pendingBytes += piece.length;
+    if (this.#pendingBytes > this.#maxLineBytes) throw garbage(`a line is over ${this.#maxLineBytes} bytes`);
+    this.#pieces.push(piece);
+  }
+
+  #takeLine(): string {
+    const decoder = new TextDecoder();
+    const text = this.#pieces.map((piece) => decoder.decode(piece, { stream: true })).join("");
+    this.#pieces.length = 0;
+    this.#pendingBytes = 0;
+    return (text + decoder.decode()).replace(/\r$/, "");
+  }
+}
+
+function refusal(command: string, error: unknown): Error {
+  if (typeof error !== "object" || error === null) return garbage("an error is no object");
+  const { class: errorClass, desc } = error as Record<string, unknown>;
+  if (typeof errorClass !== "string" || typeof desc !== "string") return garbage("an error has no text");
+  return new QmpRefusal(command, errorClass, quote(desc));
+}
+
+function garbage(why: string, cause?: unknown): BangerError {
+  return new BangerError("corrupt_data", `Cannot understand QEMU's QMP: ${why}`, undefined, { cause });
+}
