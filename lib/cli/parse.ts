@@ -48,7 +48,6 @@ function buildProgram(
   const nouns = new Map(
     Object.entries(NOUNS).map(([name, summary]) => {
       const noun = configured(program.command(name), write).description(summary);
-      noun.action(() => noun.help({ error: true }));
       return [name, noun] as const;
     }),
   );

@@ -17,12 +17,11 @@ export class ImageTable {
 
   /** @param nameOrId a name, an id, or an unambiguous beginning of an id of at least 4 characters */
   find(nameOrId: string): ImageRecord | undefined {
-    const exact = this.#database.prepare("SELECT record FROM images WHERE name = ?1 OR id = ?1").get(
-      nameOrId,
-    );
+    const exact = this.#database.prepare("SELECT record FROM images WHERE name = ? OR id = ?")
+      .get(nameOrId, nameOrId);
     if (exact) return parseRow(exact);
     if (!/^[0-9a-f]{4,}$/.test(nameOrId)) return undefined;
-    const rows = this.#database.prepare("SELECT record FROM images WHERE id GLOB ?1 || '*' LIMIT 2").all(
+    const rows = this.#database.prepare("SELECT record FROM images WHERE id GLOB ? || '*' LIMIT 2").all(
       nameOrId,
     );
     return rows.length === 1 ? parseRow(rows[0]) : undefined;

@@ -21,7 +21,8 @@ export class VmTable {
   }
 
   find(nameOrId: string): Vm | undefined {
-    const row = this.#database.prepare(`SELECT ${COLUMNS} FROM vms WHERE name = ?1 OR id = ?1`).get(nameOrId);
+    const row = this.#database.prepare(`SELECT ${COLUMNS} FROM vms WHERE name = ? OR id = ?`)
+      .get(nameOrId, nameOrId);
     return row && parseRow(row);
   }
 

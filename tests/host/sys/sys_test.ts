@@ -1,0 +1,160 @@
+import assert from "node:assert/strict";
+import { BangerError } from "../../../lib/base/errors.ts";
+import { realHost } from "../../../lib/sys/host.ts";
+import { libc } from "../../../lib/sys/libc.ts";
+import { parseProcessStat } from "../../../lib/sys/process_identity.ts";
+
+// Loaded for the life of the process, not of the first test that needs it.
+libc();
+const { files, processes, sockets, clock } = realHost();
+const code = (wanted: string) => (thrown: unknown) => thrown instanceof BangerError && thrown.code === wanted;
+
+async function withDirectory(test: (directory: string) => Promise<void>): Promise<void> {
+  const directory = await Deno.makeTempDir({ prefix: "banger-sys-" });
+  try {
+    await test(directory);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+Deno.test("run() captures both streams and the code, within bounds", async () => {
+  const result = await processes.run({ program: "sh", args: ["-c", "echo out; echo err >&2; exit 3"] });
+  assert.deepEqual(result, { code: 3, stdout: "out\n", stderr: "err\n" });
+  const large = await processes.run({ program: "sh", args: ["-c", "seq 100000"] }, { maxOutputBytes: 10 });
+  assert.equal(large.stdout, "1\n2\n3\n4\n5\n");
+  const fed = await processes.run({ program: "cat", args: [] }, { stdin: new TextEncoder().encode("hi") });
+  assert.equal(fed.stdout, "hi");
+});
+
+Deno.test("run() says which program is missing, and ends one that takes too long", async () => {
+  await assert.rejects(processes.run({ program: "no-such-program", args: [] }), code("missing_tool"));
+  await assert.rejects(
+    processes.run({ program: "sleep", args: ["60"] }, { timeoutMs: 50 }),
+    code("internal"),
+  );
+});
+
+Deno.test("a detached process is found again, signalled and seen to end", () =>
+  withDirectory(async (directory) => {
+    const log = `${directory}/log`;
+    const process = await processes.startDetached({
+      program: "sh",
+      args: ["-c", "echo started; exec sleep 60"],
+    }, log);
+    assert.deepEqual(await processes.identify(process.pid), {
+      ...process,
+      executable: (await processes.identify(process.pid))!.executable,
+    });
+    assert.ok(await processes.isAlive(process));
+    assert.ok(
+      !(await processes.isAlive({ ...process, startTimeTicks: process.startTimeTicks + 1 })),
+      "another process with its pid",
+    );
+    assert.ok(
+      !(await processes.signal({ ...process, bootId: "other" }, "SIGKILL")),
+      "a process of another boot",
+    );
+    assert.ok(await processes.isAlive(process));
+    assert.ok(await processes.signal(process, "SIGTERM"));
+    assert.ok(await processes.waitForExit(process, 5000));
+    assert.equal(await processes.signal(process, "SIGTERM"), false);
+    assert.match(await files.readText(log, 100), /started/);
+  }));
+
+Deno.test("a detached program that ends at once is an error", () =>
+  withDirectory(async (directory) => {
+    const failing = processes.startDetached({ program: "/bin/false", args: [] }, `${directory}/log`);
+    // It may be seen alive for a moment: then its end shows afterwards.
+    const outcome = await failing.catch((thrown) => thrown);
+    if (outcome instanceof BangerError) assert.equal(outcome.code, "host_unsupported");
+    else assert.ok(await processes.waitForExit(outcome, 5000));
+  }));
+
+Deno.test("the stat of a process whose name holds spaces and parentheses is read", () => {
+  const stat = parseProcessStat(`42 (a) b (c) S 1 42 42 0 -1 4194560 1 0 0 0 7 3 0 0 20 0 1 0 12345 1 1 1`);
+  assert.deepEqual(stat, { state: "S", parentPid: 1, cpuTimeMs: 100, startTimeTicks: 12345 });
+});
+
+Deno.test("writeAtomic() replaces a file whole and leaves nothing beside it", () =>
+  withDirectory(async (directory) => {
+    await files.writeAtomic(`${directory}/x`, "one", 0o640);
+    await files.writeAtomic(`${directory}/x`, "two", 0o640);
+    assert.equal(await files.readText(`${directory}/x`, 10), "two");
+    assert.deepEqual(await files.list(directory), ["x"]);
+    assert.equal((await files.stat(`${directory}/x`))?.mode, 0o640);
+    await assert.rejects(files.readText(`${directory}/x`, 2), code("corrupt_data"));
+    await assert.rejects(files.writeAtomic(`${directory}/missing/x`, ""), code("not_found"));
+  }));
+
+Deno.test("copySparse() keeps holes and content", () =>
+  withDirectory(async (directory) => {
+    const sizeBytes = 2 ** 30;
+    {
+      await using file = await files.open(`${directory}/a`, { read: true, write: true, createNew: true });
+      await file.truncate(sizeBytes);
+      await file.writeAt(new Uint8Array(300_000).fill(7), 500_000_000);
+    }
+    await files.copySparse(`${directory}/a`, `${directory}/b`);
+    const copy = await files.stat(`${directory}/b`);
+    assert.equal(copy?.sizeBytes, sizeBytes);
+    assert.ok(copy.allocatedBytes < 2 ** 20);
+    await using file = await files.open(`${directory}/b`, { read: true });
+    const buffer = new Uint8Array(300_000);
+    assert.equal(await file.readAt(buffer, 500_000_000), 300_000);
+    assert.ok(buffer.every((byte) => byte === 7));
+    await assert.rejects(files.copySparse(`${directory}/a`, `${directory}/b`), code("already_exists"));
+  }));
+
+Deno.test("concurrent reads and writes at offsets do not mix", () =>
+  withDirectory(async (directory) => {
+    await using file = await files.open(`${directory}/x`, { read: true, write: true, createNew: true });
+    const sizeBytes = 300_000; // above the bound for asynchronous calls
+    await Promise.all(
+      [0, 1, 2, 3].map((i) => file.writeAt(new Uint8Array(sizeBytes).fill(i + 1), i * sizeBytes)),
+    );
+    for (const i of [3, 0, 2, 1]) {
+      const buffer = new Uint8Array(sizeBytes);
+      assert.equal(await file.readAt(buffer, i * sizeBytes), sizeBytes);
+      assert.ok(buffer.every((byte) => byte === i + 1));
+    }
+    assert.equal(await file.readAt(new Uint8Array(10), 4 * sizeBytes), 0);
+  }));
+
+Deno.test("a lock is held once, and free when it is given back", () =>
+  withDirectory(async (directory) => {
+    const path = `${directory}/lock`;
+    {
+      await using _held = await files.lock(path);
+      assert.equal(await files.tryLock(path), undefined);
+    }
+    await using again = await files.tryLock(path);
+    assert.ok(again);
+  }));
+
+Deno.test("a stale socket is removed, one that is served and a plain file are not", () =>
+  withDirectory(async (directory) => {
+    const path = `${directory}/socket`;
+    assert.equal(await sockets.removeStaleSocket(path), true, "nothing there");
+    const listener = await sockets.listenUnix(path);
+    assert.equal(((await Deno.stat(path)).mode ?? 0) & 0o777, 0o600);
+    assert.equal(await sockets.removeStaleSocket(path), false);
+    listener.close();
+    await Deno.remove(path).catch(() => {});
+    const stale = await new Deno.Command("python3", {
+      args: ["-c", `import socket; s = socket.socket(socket.AF_UNIX); s.bind("${path}")`],
+    }).output().catch(() => undefined);
+    if (stale?.success) {
+      assert.equal(await sockets.removeStaleSocket(path), true);
+      assert.equal(await files.stat(path), undefined);
+    }
+    await Deno.writeTextFile(path, "precious");
+    await assert.rejects(sockets.removeStaleSocket(path), BangerError);
+    assert.equal(await Deno.readTextFile(path), "precious");
+    await assert.rejects(sockets.connectUnix(`${directory}/none`), code("not_found"));
+  }));
+
+Deno.test("sleep() ends early with the signal's reason", async () => {
+  const reason = new Error("enough");
+  await assert.rejects(clock.sleep(60_000, AbortSignal.abort(reason)), (thrown) => thrown === reason);
+});
