@@ -80,12 +80,14 @@ export function kernelCommandLine(kernel: KernelSpec, processor: GuestProcessor)
   return words.join(" ");
 }
 
-/** Devices in guest order, each on a bus of its own choosing, so that /dev/vdX never depends on QEMU's. */
+/**
+ * Devices in guest order. No bus is named: QEMU hands out its virtio-mmio buses from the same list that it
+ * describes to the guest, so the first disk here is /dev/vda, whichever way that list runs.
+ */
 function deviceArguments(spec: MachineSpec): string[] {
   const args: string[] = [];
-  let nextBus = 0;
   const addDevice = (driver: string, properties: Record<string, unknown>) => {
-    args.push("-device", JSON.stringify({ driver, bus: `virtio-mmio-bus.${nextBus++}`, ...properties }));
+    args.push("-device", JSON.stringify({ driver, ...properties }));
   };
   for (const drive of spec.drives) {
     args.push("-blockdev", JSON.stringify(blockdev(drive)));
@@ -142,7 +144,7 @@ function addTransport(
   switch (transport.kind) {
     case "virtio-serial":
       args.push("-chardev", `socket,id=agent,path=${escapeCommas(sockets.serial)},server=off,reconnect=1`);
-      addDevice("virtio-serial-device", { id: "serial0", max_ports: 2 });
+      addDevice("virtio-serial-device", { id: "serial0" });
       args.push(
         "-device",
         JSON.stringify({
