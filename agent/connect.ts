@@ -1,0 +1,61 @@
+import { writeFully } from "../lib/base/bytes.ts";
+import { BangerError, reasonOf } from "../lib/base/errors.ts";
+import type { Log } from "../lib/base/host.ts";
+import type { Exchange } from "./exchange.ts";
+
+const READ_BYTES = 64 * 1024;
+
+/** `POST /v1/connect?port=N`: bytes to and from the guest's own loopback, half-closes kept. */
+export async function serveConnect(exchange: Exchange, portText: string | null, log: Log): Promise<void> {
+  using target = await dial(parsePort(portText));
+  const inward = copyIn(exchange, target).catch((failure) => {
+    log("debug", "connect's input ended", { reason: reasonOf(failure) });
+    closeQuietly(target);
+  });
+  try {
+    // The head goes at once: many protocols wait for the other side to speak.
+    await exchange.begin();
+    const buffer = new Uint8Array(READ_BYTES);
+    for (let count; (count = await target.read(buffer)) !== null;) {
+      await exchange.send(buffer.subarray(0, count));
+    }
+    await exchange.end();
+    await inward;
+  } finally {
+    exchange.close();
+    await inward;
+  }
+}
+
+async function copyIn(exchange: Exchange, target: Deno.Conn): Promise<void> {
+  for (let bytes; (bytes = await exchange.body.read()) !== null;) {
+    await writeFully((part) => target.write(part), bytes);
+  }
+  await target.closeWrite();
+}
+
+async function dial(port: number): Promise<Deno.TcpConn> {
+  try {
+    const connection = await Deno.connect({ hostname: "127.0.0.1", port });
+    connection.setNoDelay(true);
+    return connection;
+  } catch (cause) {
+    const text = `Cannot connect to port ${port} in the guest: ${reasonOf(cause)}`;
+    throw new BangerError("connection_failed", text, "Check that something listens there", { cause });
+  }
+}
+
+function parsePort(text: string | null): number {
+  const port = text !== null && /^\d{1,5}$/.test(text) ? Number(text) : 0;
+  if (port >= 1 && port <= 65535) return port;
+  throw new BangerError("invalid_argument", "Cannot connect in the guest: the request names no port");
+}
+
+function closeQuietly(connection: Deno.Conn): void {
+  try {
+    connection.close();
+  } catch (failure) {
+    // Closed by the other direction already.
+    if (!(failure instanceof Deno.errors.BadResource)) throw failure;
+  }
+}

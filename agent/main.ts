@@ -1,0 +1,67 @@
+/**
+ * `banger-vsock-agent`: what banger runs inside each guest. It serves the requests of
+ * `lib/guest/wire/protocol.ts` on vsock, on the guest's virtio-serial port where the machine has one, and
+ * on a Unix socket in the guest.
+ *
+ * It has no dependencies, so that it starts fast: a guest's start waits for it.
+ */
+import { takeBuildStamp } from "../lib/base/build.ts";
+import { reasonOf } from "../lib/base/errors.ts";
+import type { Connection, Log } from "../lib/base/host.ts";
+import { MuxGuest } from "../lib/guest/wire/mux_guest.ts";
+import { AGENT_PORT } from "../lib/guest/wire/protocol.ts";
+import { openLibc } from "./libc.ts";
+import { acceptAll, listenUnix, listenVsock } from "./listeners.ts";
+import { Poller } from "./poller.ts";
+import { findSerialPort, openSerialPort } from "./serial_port.ts";
+import { serveConnection, type ServerContext } from "./server.ts";
+
+const SOCKET_PATH = "/run/banger/agent.sock";
+
+/** One line a problem, for the journal. */
+const log: Log = (level, message, fields = {}) => {
+  if (level === "debug") return;
+  const details = Object.entries(fields).map(([name, value]) =>
+    ` ${name}=${JSON.stringify(describe(value))}`
+  );
+  Deno.stderr.writeSync(new TextEncoder().encode(`${level}: ${message}${details.join("")}\n`));
+};
+
+function describe(value: unknown): unknown {
+  return value instanceof Error ? value.stack ?? value.message : value;
+}
+
+/** @param socketPath of the Unix socket. The rest is found: vsock and virtio-serial, where the machine has them */
+async function main(socketPath: string): Promise<void> {
+  const libc = openLibc();
+  const descriptors = { libc, poller: new Poller(libc) };
+  const context: ServerContext = { descriptors, build, log };
+  const serve = (connection: Connection) => serveConnection(context, connection);
+
+  const vsock = listenVsock(AGENT_PORT, log);
+  const serving = vsock ? [acceptAll(vsock, serve, log)] : [];
+  serving.push(serveSerialPort(context));
+  serving.push(listenUnix(socketPath).then((listener) => acceptAll(listener, serve, log)));
+  await Promise.all(serving);
+}
+
+async function serveSerialPort(context: ServerContext): Promise<void> {
+  const device = await findSerialPort(context.descriptors.libc);
+  if (!device) return;
+  const port = openSerialPort(context.descriptors, device);
+  await new MuxGuest(log, port, (guestPort) => {
+    if (guestPort !== AGENT_PORT) return undefined;
+    return (stream) => void serveConnection(context, stream);
+  }).run();
+}
+
+const { build, args } = takeBuildStamp(Deno.args);
+
+if (import.meta.main) {
+  try {
+    await main(args[0] ?? SOCKET_PATH);
+  } catch (failure) {
+    log("error", "the agent ends", { reason: reasonOf(failure) });
+    Deno.exit(1);
+  }
+}

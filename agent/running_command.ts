@@ -1,0 +1,188 @@
+import { BangerError } from "../lib/base/errors.ts";
+import { writeFully } from "../lib/base/bytes.ts";
+import { ByteRing } from "../lib/guest/wire/byte_ring.ts";
+import {
+  encodeWindow,
+  EXEC_FRAME,
+  type ExitStatus,
+  parseSignalName,
+  parseTerminalSize,
+  SIGNALS,
+  STDIN_WINDOW_BYTES,
+} from "../lib/guest/wire/exec.ts";
+import type { Frame } from "../lib/guest/wire/frames.ts";
+import type { Descriptors, DescriptorStream } from "./descriptor.ts";
+import { exitOf } from "./spawn.ts";
+import type { CommandStreams } from "./streams.ts";
+import { setTerminalSize } from "./terminal.ts";
+
+const READ_BYTES = 64 * 1024;
+/** What a command's children may still print after it has ended; whoever wants more waits for them. */
+const LINGER_MS = 200;
+/** Between the request to end and the order. */
+const KILL_AFTER_MS = 2000;
+/** Told to the client in such steps. */
+const WINDOW_STEP_BYTES = STDIN_WINDOW_BYTES / 4;
+/** VEOF of a terminal as it is set up: Ctrl-D. */
+const END_OF_TRANSMISSION = 4;
+
+export type SendFrame = (type: number, payload: Uint8Array) => Promise<void>;
+
+/** A started command with its streams. Its owner calls `finish` once, and `abandon` when the client has gone. */
+export class RunningCommand {
+  readonly pid: number;
+  readonly #descriptors: Descriptors;
+  readonly #streams: CommandStreams;
+  readonly #send: SendFrame;
+  readonly #exited: Promise<ExitStatus>;
+  readonly #stdin = new ByteRing(STDIN_WINDOW_BYTES);
+  #stdinEnded = false;
+  #feeding = false;
+  #hasExited = false;
+  #abandoned = false;
+  #killTimer: number | undefined;
+
+  constructor(descriptors: Descriptors, pid: number, streams: CommandStreams, send: SendFrame) {
+    this.pid = pid;
+    this.#descriptors = descriptors;
+    this.#streams = streams;
+    this.#send = send;
+    this.#exited = exitOf(descriptors.libc, descriptors.poller, pid, () => this.#beforeReaping());
+  }
+
+  /** @throws {BangerError} `corrupt_data` where the client does not keep to the protocol */
+  takeFrame({ type, payload }: Frame): void {
+    if (type === EXEC_FRAME.stdin) this.#takeStdin(payload);
+    else if (type === EXEC_FRAME.stdinEnd) this.endStdin();
+    else if (type === EXEC_FRAME.resize) this.#resize(payload);
+    else if (type === EXEC_FRAME.signal) this.#signal(SIGNALS[parseSignalName(payload)]);
+    else throw new BangerError("corrupt_data", `Cannot take a frame of type ${type} from a client`);
+  }
+
+  /** What came before is still written. Idempotent. */
+  endStdin(): void {
+    this.#stdinEnded = true;
+    this.#startFeeding();
+  }
+
+  /** Passes on what it prints, until its end. @returns how it ended, after all of its output was sent */
+  async finish(): Promise<ExitStatus> {
+    const { stdout, stderr } = this.#streams;
+    const outputs = [this.#passOn(stdout, EXEC_FRAME.stdout)];
+    if (stderr) outputs.push(this.#passOn(stderr, EXEC_FRAME.stderr));
+    try {
+      const [status] = await Promise.all([this.#exited, ...outputs]);
+      return status;
+    } finally {
+      this.#streams.close();
+    }
+  }
+
+  /** The client has gone: ends all of the command's process group. Idempotent. */
+  abandon(): void {
+    if (this.#abandoned) return;
+    this.#abandoned = true;
+    this.#streams.close();
+    if (this.#hasExited) return;
+    this.#signal(this.#streams.isTerminal ? SIGNALS.SIGHUP : SIGNALS.SIGTERM);
+    this.#killTimer = setTimeout(() => this.#signal(SIGNALS.SIGKILL), KILL_AFTER_MS);
+  }
+
+  /** Resolves when it has ended and was reaped, or can't be waited for. */
+  async untilReaped(): Promise<void> {
+    await this.#exited.catch(() => {});
+  }
+
+  /** While nobody has reaped the leader, the group's number is its own: whoever is left of it can be killed. */
+  #beforeReaping(): void {
+    if (this.#abandoned) this.#signal(SIGNALS.SIGKILL);
+    this.#hasExited = true;
+    clearTimeout(this.#killTimer);
+  }
+
+  /** To the process group: the pid is the group's, too, and stays so until it is reaped. */
+  #signal(number: number): void {
+    if (!this.#hasExited) this.#descriptors.libc.call.kill(-this.pid, number);
+  }
+
+  #resize(payload: Uint8Array): void {
+    const size = parseTerminalSize(payload);
+    if (this.#streams.isTerminal && !this.#abandoned) {
+      setTerminalSize(this.#descriptors.libc, this.#streams.stdin.fd, size);
+    }
+  }
+
+  #takeStdin(payload: Uint8Array): void {
+    if (this.#stdinEnded || !this.#stdin.push(payload)) {
+      throw new BangerError(
+        "corrupt_data",
+        "Cannot take a command's stdin: it is beyond its window or its end",
+      );
+    }
+    this.#startFeeding();
+  }
+
+  #startFeeding(): void {
+    if (this.#feeding) return;
+    // It fails where the client can't be told any more: then it has gone.
+    this.#feed().catch(() => this.abandon());
+  }
+
+  async #feed(): Promise<void> {
+    this.#feeding = true;
+    try {
+      const buffer = new Uint8Array(READ_BYTES);
+      for (let untold = 0; this.#stdin.length > 0;) {
+        const count = this.#stdin.shift(buffer);
+        await this.#writeStdin(buffer.subarray(0, count));
+        untold += count;
+        if (untold < WINDOW_STEP_BYTES && this.#stdin.length > 0) continue;
+        await this.#send(EXEC_FRAME.stdinWindow, encodeWindow(untold));
+        untold = 0;
+      }
+      if (!this.#stdinEnded) return;
+      if (!this.#streams.isTerminal) this.#streams.stdin.close();
+      else await this.#writeStdin(Uint8Array.of(END_OF_TRANSMISSION));
+    } finally {
+      this.#feeding = false;
+    }
+  }
+
+  async #writeStdin(bytes: Uint8Array): Promise<void> {
+    try {
+      await writeFully((part) => this.#streams.stdin.write(part), bytes);
+    } catch (failure) {
+      // The command has closed its stdin, as it may: the rest is for nobody.
+      if (!(failure instanceof BangerError) || failure.code !== "connection_failed") throw failure;
+    }
+  }
+
+  /**
+   * All that the command itself printed lies in the pipe when it has ended; it is passed on, however long
+   * the client takes. What else holds the pipe open gets only a moment more.
+   */
+  async #passOn(stream: DescriptorStream, type: number): Promise<void> {
+    const buffer = new Uint8Array(READ_BYTES);
+    let owedBytes = Infinity;
+    let lingerOver = false;
+    let waiting = false;
+    let timer: number | undefined;
+    const endLinger = () => {
+      lingerOver = true;
+      if (waiting && stream.readableBytes() === 0) stream.close();
+    };
+    this.#exited.then(() => {
+      owedBytes = stream.readableBytes();
+      timer = setTimeout(endLinger, LINGER_MS);
+    }, () => stream.close());
+    while (!(lingerOver && owedBytes <= 0)) {
+      waiting = true;
+      const count = await stream.read(buffer);
+      waiting = false;
+      if (count === null) break;
+      owedBytes -= count;
+      await this.#send(type, buffer.subarray(0, count));
+    }
+    clearTimeout(timer);
+  }
+}

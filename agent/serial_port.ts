@@ -1,0 +1,95 @@
+import { BangerError } from "../lib/base/errors.ts";
+import type { Connection } from "../lib/base/host.ts";
+import { SERIAL_PORT_NAME } from "../lib/guest/wire/protocol.ts";
+import { type Descriptors, DescriptorStream } from "./descriptor.ts";
+import { checked, cString, type Libc, O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDWR } from "./libc.ts";
+import { readSmallFile } from "./small_files.ts";
+
+const PORTS_DIRECTORY = "/sys/class/virtio-ports";
+const MAX_DEVICES = 2;
+/** QEMU's own limit (`max_ports`). */
+const MAX_PORTS = 31;
+/** A port's name reaches the kernel in a message of its own, maybe after the agent's start. */
+const FIND_TIMEOUT_MS = 10_000;
+const FIND_AGAIN_MS = 50;
+/** While the host side is not connected, a read gives 0 at once. */
+const HOST_AWAY_FIRST_MS = 5;
+const HOST_AWAY_MOST_MS = 200;
+
+/** @returns the device of the port that banger made; undefined where the machine has none */
+export async function findSerialPort(libc: Libc): Promise<string | undefined> {
+  for (const deadline = performance.now() + FIND_TIMEOUT_MS;;) {
+    const device = lookForPort(libc);
+    if (device || performance.now() > deadline) return device;
+    await sleep(FIND_AGAIN_MS);
+  }
+}
+
+/** Ports are named by device and number; without udev there are no links by name. */
+function lookForPort(libc: Libc): string | undefined {
+  for (let device = 0; device < MAX_DEVICES; device++) {
+    for (let number = 0; number < MAX_PORTS; number++) {
+      const port = `vport${device}p${number}`;
+      const name = readSmallFile(libc, `${PORTS_DIRECTORY}/${port}/name`);
+      if (name?.trim() === SERIAL_PORT_NAME) return `/dev/${port}`;
+    }
+  }
+  return undefined;
+}
+
+/** @throws {LibcError} where it is in use: the kernel lets only one open a port */
+export function openSerialPort(descriptors: Descriptors, device: string): Connection {
+  const { libc } = descriptors;
+  const flags = O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK;
+  const fd = checked(libc, "open", libc.call.open(cString(device), flags, 0));
+  return new SerialPort(new DescriptorStream(descriptors, fd));
+}
+
+/** A virtio-serial port: its end of file means only that the host is away for now. */
+class SerialPort implements Connection {
+  readonly #stream: DescriptorStream;
+  #open = true;
+
+  constructor(stream: DescriptorStream) {
+    this.#stream = stream;
+  }
+
+  async read(into: Uint8Array): Promise<number | null> {
+    for (let attempt = 0; this.#open; attempt++) {
+      const count = await this.#stream.readAll(into);
+      if (count !== null) return count;
+      await sleep(awayMs(attempt));
+    }
+    return null;
+  }
+
+  async write(bytes: Uint8Array): Promise<number> {
+    for (let attempt = 0;; attempt++) {
+      try {
+        return await this.#stream.write(bytes);
+      } catch (failure) {
+        const isHostAway = failure instanceof BangerError && failure.code === "connection_failed";
+        if (!isHostAway || !this.#open) throw failure;
+        await sleep(awayMs(attempt));
+      }
+    }
+  }
+
+  /** A port has no half-close. */
+  closeWrite(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  close(): void {
+    this.#open = false;
+    this.#stream.close();
+  }
+}
+
+function awayMs(attempt: number): number {
+  return Math.min(HOST_AWAY_FIRST_MS * 2 ** Math.min(attempt, 10), HOST_AWAY_MOST_MS);
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

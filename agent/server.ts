@@ -1,0 +1,87 @@
+import { BangerError, reasonOf } from "../lib/base/errors.ts";
+import type { BuildStamp } from "../lib/base/build.ts";
+import type { Connection, Log } from "../lib/base/host.ts";
+import { ByteReader } from "../lib/guest/wire/byte_reader.ts";
+import type { AgentHealth } from "../lib/guest/wire/health.ts";
+import { readRequestHead } from "../lib/guest/wire/http.ts";
+import { serveConnect } from "./connect.ts";
+import type { Descriptors } from "./descriptor.ts";
+import { serveExec } from "./exec.ts";
+import { Exchange } from "./exchange.ts";
+import { powerOff } from "./power.ts";
+import { readSmallFile } from "./small_files.ts";
+
+/** For a request's head: who connects has something to ask. */
+const HEAD_TIMEOUT_MS = 30_000;
+
+export interface ServerContext {
+  readonly descriptors: Descriptors;
+  readonly build: BuildStamp;
+  readonly log: Log;
+}
+
+/** Serves one connection, whatever its transport: one request and its answer. Never throws. */
+export async function serveConnection(context: ServerContext, connection: Connection): Promise<void> {
+  const timer = setTimeout(() => connection.close(), HEAD_TIMEOUT_MS);
+  try {
+    const reader = new ByteReader(connection);
+    const head = await readRequestHead(reader);
+    clearTimeout(timer);
+    if (head) await serveRequest(context, new Exchange(connection, reader, head));
+  } catch (failure) {
+    context.log("debug", "connection failed", { reason: reasonOf(failure) });
+  } finally {
+    clearTimeout(timer);
+    connection.close();
+  }
+}
+
+async function serveRequest(context: ServerContext, exchange: Exchange): Promise<void> {
+  try {
+    await route(context, exchange);
+  } catch (failure) {
+    const error = failure instanceof BangerError
+      ? failure
+      : new BangerError("internal", `Cannot serve the request: ${reasonOf(failure)}`);
+    if (!(failure instanceof BangerError)) context.log("error", "request failed", { failure });
+    // Too late to say why: the connection that ends before its body does says that something failed.
+    if (!exchange.isAnswered) await exchange.fail(error);
+  }
+}
+
+async function route(context: ServerContext, exchange: Exchange): Promise<void> {
+  const { descriptors, log } = context;
+  const { method, target } = exchange.head;
+  const url = new URL(target, "http://banger");
+  switch (`${method} ${url.pathname}`) {
+    case "GET /healthz":
+      return await exchange.answer(200, health(context));
+    case "POST /v1/exec":
+      return await serveExec(descriptors, exchange, log);
+    case "POST /v1/connect":
+      return await serveConnect(exchange, url.searchParams.get("port"), log);
+    case "POST /v1/sync":
+      await descriptors.libc.call.sync();
+      return await exchange.answer(204);
+    case "POST /v1/power-off":
+      await exchange.answer(202);
+      return await powerOff(descriptors, log);
+    default:
+      throw new BangerError(
+        "not_found",
+        `Cannot serve ${method} ${url.pathname}: the agent has no such request`,
+      );
+  }
+}
+
+function health({ descriptors, build }: ServerContext): AgentHealth {
+  const { libc } = descriptors;
+  return {
+    status: "ok",
+    version: build.version,
+    commit: build.commit,
+    bootId: (readSmallFile(libc, "/proc/sys/kernel/random/boot_id") ?? "").trim(),
+    uptimeSeconds: parseFloat(readSmallFile(libc, "/proc/uptime") ?? ""),
+    pid: Deno.pid,
+  };
+}

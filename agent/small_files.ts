@@ -1,0 +1,33 @@
+import { cString, ENOENT, ENOTDIR, errnoOf, type Libc, LibcError, O_CLOEXEC } from "./libc.ts";
+
+const MAX_BYTES = 256 * 1024;
+
+/**
+ * Reads a small file through the C library: Deno gives /proc and /sys only to programs that it allows
+ * everything.
+ *
+ * @returns its first 256 KiB as text; undefined where it does not exist
+ * @throws {LibcError}
+ */
+export function readSmallFile(libc: Libc, path: string): string | undefined {
+  const fd = libc.call.open(cString(path), O_CLOEXEC, 0);
+  if (fd < 0) {
+    const errno = errnoOf(libc);
+    if (errno === ENOENT || errno === ENOTDIR) return undefined;
+    throw new LibcError(`open ${path}`, errno);
+  }
+  try {
+    const buffer = new Uint8Array(MAX_BYTES);
+    let length = 0;
+    while (length < buffer.length) {
+      const rest = buffer.subarray(length);
+      const count = libc.call.read(fd, rest, BigInt(rest.length));
+      if (count < 0) throw new LibcError(`read ${path}`, errnoOf(libc));
+      if (count === 0) break;
+      length += count;
+    }
+    return new TextDecoder().decode(buffer.subarray(0, length));
+  } finally {
+    libc.call.close(fd);
+  }
+}

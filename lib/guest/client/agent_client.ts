@@ -1,0 +1,190 @@
+import { concatBytes } from "../../base/bytes.ts";
+import { BangerError, reasonOf } from "../../base/errors.ts";
+import type { Connection, Host } from "../../base/host.ts";
+import { EXEC_FRAME, type ExecStart } from "../wire/exec.ts";
+import { errorOfGuest } from "../wire/guest_text.ts";
+import { encodeFrameHeader } from "../wire/frames.ts";
+import { type AgentHealth, MAX_HEALTH_BYTES, parseHealth } from "../wire/health.ts";
+import {
+  bodyOf,
+  encodeChunk,
+  encodeRequestHead,
+  readResponseHead,
+  readWhole,
+  type ResponseHead,
+} from "../wire/http.ts";
+import { AGENT_PORT } from "../wire/protocol.ts";
+import {
+  type AgentEndpoint,
+  type GuestStream,
+  openGuestStream,
+  unreachable,
+  withDeadline,
+} from "./endpoint.ts";
+import { ExecSession } from "./exec_session.ts";
+import { PortStream } from "./port_stream.ts";
+
+/** For the head of an answer that needs no work in the guest; a guest under emulation is slow. */
+const ANSWER_TIMEOUT_MS = 30_000;
+/** `sync` waits for disks. */
+const SYNC_TIMEOUT_MS = 120_000;
+const HEALTH_AGAIN_MS = 25;
+const MAX_ERROR_BYTES = 16 * 1024;
+
+const CHUNKED = { "transfer-encoding": "chunked" };
+const EMPTY = { "content-length": "0" };
+
+/** Talks to one guest's agent: a connection for each request. What the guest says is checked and capped. */
+export class AgentClient {
+  readonly #host: Pick<Host, "sockets" | "clock">;
+  readonly #endpoint: AgentEndpoint;
+
+  constructor(host: Pick<Host, "sockets" | "clock">, endpoint: AgentEndpoint) {
+    this.#host = host;
+    this.#endpoint = endpoint;
+  }
+
+  /** @throws {BangerError} `guest_unreachable` where no answer comes in time; `corrupt_data` */
+  async health(timeoutMs: number): Promise<AgentHealth> {
+    const answer = await this.#ask("GET", "/healthz", timeoutMs, MAX_HEALTH_BYTES);
+    return parseHealth(answer);
+  }
+
+  /**
+   * Asks until the agent answers: for a machine that boots.
+   *
+   * @throws {BangerError} `guest_unreachable` after `timeoutMs`; the signal's reason when it fires first
+   */
+  async untilHealthy(timeoutMs: number, signal?: AbortSignal): Promise<AgentHealth> {
+    const { clock } = this.#host;
+    const deadlineMs = clock.monotonicMs() + timeoutMs;
+    for (;;) {
+      signal?.throwIfAborted();
+      const leftMs = deadlineMs - clock.monotonicMs();
+      try {
+        return await this.#healthUntil(leftMs, signal);
+      } catch (failure) {
+        signal?.throwIfAborted();
+        const isAway = failure instanceof BangerError && failure.code === "guest_unreachable";
+        if (!isAway || clock.monotonicMs() + HEALTH_AGAIN_MS >= deadlineMs) throw failure;
+      }
+      await clock.sleep(HEALTH_AGAIN_MS, signal);
+    }
+  }
+
+  /**
+   * Starts a command. Nothing has come back from the guest yet when it returns: `finish` of the session
+   * tells whether it started.
+   *
+   * @throws {BangerError} `guest_unreachable`; what the agent refuses
+   */
+  async exec(start: ExecStart): Promise<ExecSession> {
+    const payload = new TextEncoder().encode(JSON.stringify(start));
+    const first = encodeChunk(encodeFrameHeader(EXEC_FRAME.start, payload.length), payload);
+    const { stream, head } = await this.#stream("POST", "/v1/exec", first);
+    return new ExecSession(stream, bodyOf(head.fields, stream.reader), start.stdinClosed ?? false);
+  }
+
+  /**
+   * Connects to 127.0.0.1:`port` inside the guest.
+   *
+   * @throws {BangerError} `connection_failed` where nothing listens there; `guest_unreachable`
+   */
+  async connect(port: number): Promise<Connection> {
+    const { stream, head } = await this.#stream("POST", `/v1/connect?port=${port}`, new Uint8Array(0));
+    return new PortStream(stream, bodyOf(head.fields, stream.reader));
+  }
+
+  /** Returns once the guest's filesystems are on its disks. */
+  async sync(): Promise<void> {
+    await this.#ask("POST", "/v1/sync", SYNC_TIMEOUT_MS, 0);
+  }
+
+  /** Returns once the guest has begun to shut down. */
+  async powerOff(): Promise<void> {
+    await this.#ask("POST", "/v1/power-off", ANSWER_TIMEOUT_MS, 0);
+  }
+
+  async #healthUntil(timeoutMs: number, signal: AbortSignal | undefined): Promise<AgentHealth> {
+    const answer = await this.#ask("GET", "/healthz", timeoutMs, MAX_HEALTH_BYTES, signal);
+    return parseHealth(answer);
+  }
+
+  /** One request without a body, one whole answer. */
+  #ask(
+    method: string,
+    target: string,
+    timeoutMs: number,
+    maxBytes: number,
+    signal?: AbortSignal,
+  ): Promise<Uint8Array> {
+    return withDeadline(this.#host.clock, timeoutMs, async (deadline) => {
+      const ends = signal ? AbortSignal.any([deadline, signal]) : deadline;
+      const { stream, head } = await this.#exchange(encodeRequestHead(method, target, EMPTY), ends);
+      using _closing = closing(stream, ends);
+      return await orUnreachable(readWhole(bodyOf(head.fields, stream.reader), maxBytes));
+    });
+  }
+
+  /** A request whose body and answer go on. */
+  #stream(
+    method: string,
+    target: string,
+    first: Uint8Array,
+  ): Promise<{ stream: GuestStream; head: ResponseHead }> {
+    const request = concatBytes([encodeRequestHead(method, target, CHUNKED), first]);
+    return withDeadline(this.#host.clock, ANSWER_TIMEOUT_MS, (deadline) => this.#exchange(request, deadline));
+  }
+
+  /** @throws {BangerError} what the agent answers instead of success */
+  async #exchange(
+    request: Uint8Array,
+    signal: AbortSignal,
+  ): Promise<{ stream: GuestStream; head: ResponseHead }> {
+    const stream = await openGuestStream(this.#host, this.#endpoint, AGENT_PORT, request, signal);
+    const onAbort = () => stream.connection.close();
+    signal.addEventListener("abort", onAbort);
+    try {
+      const head = await orUnreachable(readResponseHead(stream.reader));
+      if (head.status >= 200 && head.status < 300) return { stream, head };
+      throw await parseFailure(stream, head);
+    } catch (failure) {
+      stream.connection.close();
+      throw failure;
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+}
+
+/** A connection that ends inside an answer means that there is no agent any more, or none yet. */
+async function orUnreachable<T>(reading: Promise<T>): Promise<T> {
+  try {
+    return await reading;
+  } catch (failure) {
+    if (failure instanceof BangerError && failure.code === "corrupt_data") throw failure;
+    throw unreachable("the connection ended before the answer", failure);
+  }
+}
+
+/** Closes the stream when the scope ends, or at once when the signal fires. */
+function closing(stream: GuestStream, signal: AbortSignal): Disposable {
+  const close = () => stream.connection.close();
+  signal.addEventListener("abort", close);
+  return {
+    [Symbol.dispose]: () => {
+      signal.removeEventListener("abort", close);
+      close();
+    },
+  };
+}
+
+async function parseFailure(stream: GuestStream, head: ResponseHead): Promise<BangerError> {
+  const fallback = `Cannot use the guest's agent: it answers with status ${head.status}`;
+  const bytes = await readWhole(bodyOf(head.fields, stream.reader), MAX_ERROR_BYTES);
+  try {
+    return errorOfGuest(JSON.parse(new TextDecoder().decode(bytes)), fallback);
+  } catch (failure) {
+    return new BangerError("guest_failed", `${fallback} and no reason (${reasonOf(failure)})`);
+  }
+}

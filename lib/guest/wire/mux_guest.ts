@@ -1,0 +1,98 @@
+import { reasonOf } from "../../base/errors.ts";
+import type { Connection, Log } from "../../base/host.ts";
+import {
+  CLOSE_REASON,
+  encodeMuxFrame,
+  FLUSH_BYTES,
+  MUX_FRAME,
+  MuxDecoder,
+  type MuxFrame,
+  NONCE_BYTES,
+} from "./mux_frames.ts";
+import { MuxStreams } from "./mux_streams.ts";
+import { MuxWriter } from "./mux_writer.ts";
+
+const READ_BYTES = 64 * 1024;
+
+/** @returns what serves a stream to that port, or undefined where nothing listens on it */
+export type AcceptStream = (port: number) => ((stream: Connection) => void) | undefined;
+
+/** The guest's side of a mux on a virtio-serial port: it follows the host's epochs and takes its streams. */
+export class MuxGuest {
+  readonly #log: Log;
+  readonly #channel: Connection;
+  readonly #accept: AcceptStream;
+  readonly #writer: MuxWriter;
+  readonly #streams: MuxStreams;
+  readonly #decoder = new MuxDecoder();
+
+  constructor(log: Log, channel: Connection, accept: AcceptStream) {
+    this.#log = log;
+    this.#channel = channel;
+    this.#accept = accept;
+    this.#writer = new MuxWriter(channel);
+    this.#streams = new MuxStreams(this.#writer);
+  }
+
+  /** Serves the channel until it ends; then every stream is closed. A port of its own never ends. */
+  async run(): Promise<void> {
+    const buffer = new Uint8Array(READ_BYTES);
+    this.#askForReset();
+    try {
+      for (let count; (count = await this.#channel.read(buffer)) !== null;) {
+        this.#take(buffer.subarray(0, count));
+      }
+    } finally {
+      this.#writer.clear();
+      this.#streams.closeAll("the connection to the host is lost");
+    }
+  }
+
+  #take(bytes: Uint8Array): void {
+    const losses = this.#decoder.losses;
+    try {
+      for (const frame of this.#decoder.push(bytes)) this.#takeFrame(frame);
+    } catch (failure) {
+      this.#log("warn", "host stream out of step", { reason: reasonOf(failure) });
+      this.#decoder.lose();
+    }
+    // Back in step already: a reset came behind the loss and did all this.
+    if (this.#decoder.losses === losses || this.#decoder.inStep) return;
+    this.#streams.closeAll("the host's side started anew");
+    this.#writer.clear();
+    this.#askForReset();
+  }
+
+  /** @throws {BangerError} `corrupt_data` */
+  #takeFrame(frame: MuxFrame): void {
+    if (frame.type === MUX_FRAME.reset) {
+      this.#streams.closeAll("the host's side started anew");
+      this.#writer.clear();
+      this.#writer.post(encodeMuxFrame(MUX_FRAME.resetAck, 0, frame.payload));
+    } else if (frame.type === MUX_FRAME.open) {
+      this.#open(frame);
+    } else {
+      this.#streams.take(frame);
+    }
+  }
+
+  #open({ stream: id, payload }: MuxFrame): void {
+    const port = payload.length === 2 ? payload[0]! << 8 | payload[1]! : 0;
+    const serve = this.#accept(port);
+    if (!serve || this.#streams.isFull) {
+      const reason = serve ? CLOSE_REASON.tooMany : CLOSE_REASON.refused;
+      this.#streams.skip(id);
+      this.#writer.post(encodeMuxFrame(MUX_FRAME.close, id, Uint8Array.of(reason)));
+      return;
+    }
+    const stream = this.#streams.add(id);
+    this.#writer.addWindow(id, 0);
+    serve(stream);
+  }
+
+  /** See "Getting in step". */
+  #askForReset(): void {
+    this.#writer.post(new Uint8Array(FLUSH_BYTES));
+    this.#writer.post(encodeMuxFrame(MUX_FRAME.resetAck, 0, new Uint8Array(NONCE_BYTES)));
+  }
+}
