@@ -31,7 +31,7 @@ try {
   // Imported when chosen: the relay must stay small, and each machine has one.
   if (args[0] === "relay") {
     const { relayMain } = await import("./lib/daemon/relay_main.ts");
-    await relayMain(host, args.slice(1), Deno);
+    await relayMain(host, args.slice(1), Deno.addSignalListener);
   } else {
     const { daemonMain } = await import("./lib/daemon/daemon_main.ts");
     await daemonMain(host, build, {

@@ -1,14 +1,124 @@
-/** The command line: builds the real outside world, runs one command, and is the only one to print errors and exit. */
-import { buildId, takeBuildStamp } from "./lib/base/build.ts";
-import { BangerError, ERRORS, firstFailure } from "./lib/base/errors.ts";
+/**
+ * The command line: builds the real outside world and runs one command. The only place that prints errors
+ * and exits.
+ */
+import { buildId, type BuildStamp, takeBuildStamp } from "./lib/base/build.ts";
+import { BangerError, firstFailure, reasonOf } from "./lib/base/errors.ts";
 import type { Host } from "./lib/base/host.ts";
-import type { Context } from "./lib/cli/command.ts";
-import { type Companion, materializeCompanion } from "./lib/cli/companions.ts";
+import type { Context, GuestAccess } from "./lib/cli/command.ts";
+import { type Companion, materializeCompanion, removeOtherBuilds } from "./lib/cli/companions.ts";
 import { daemonAccess } from "./lib/cli/daemon_access.ts";
-import { guestAccess } from "./lib/cli/guest_access.ts";
-import { say, visible } from "./lib/cli/output.ts";
+import { say, visibleLines } from "./lib/cli/output.ts";
 import { parseCommandLine } from "./lib/cli/parse.ts";
 import { type Paths, resolvePaths } from "./lib/store/paths.ts";
 import { realHost } from "./lib/sys/host.ts";
 import { systemTerminal } from "./lib/sys/terminal.ts";
 import { unixFetch } from "./lib/sys/unix_fetch.ts";
+
+const COMPANIONS: readonly Companion[] = ["bangerd", "banger-vsock-agent"];
+const terminal = systemTerminal();
+
+/** Writes the companions out, and gives the daemon's command line. */
+async function prepareDaemon({ files }: Host, build: BuildStamp, paths: Paths) {
+  const directory = `${paths.binDirectory}/${buildId(build)}`;
+  await files.makeDirectory(directory, 0o700);
+  for (const companion of COMPANIONS) {
+    const tail = new URL(`./build/companions/${companion}.tail`, import.meta.url).pathname;
+    await materializeCompanion(files, Deno.execPath(), tail, `${directory}/${companion}`);
+  }
+  await removeOtherBuilds(files, paths.binDirectory, buildId(build));
+  return { program: `${directory}/bangerd`, args: [] };
+}
+
+/** The agent's client is loaded when a guest is reached for: most commands speak to the daemon only. */
+function guestAccess(host: Host): GuestAccess {
+  const clientOf = async (endpoint: Parameters<GuestAccess["connect"]>[0]) => {
+    const { AgentClient } = await import("./lib/guest/client/agent_client.ts");
+    return new AgentClient(host, endpoint);
+  };
+  return {
+    connect: async (endpoint, port) => await (await clientOf(endpoint)).connect(port),
+    async exec(endpoint, start) {
+      const session = await (await clientOf(endpoint)).exec(start);
+      const { exitCodeOf } = await import("./lib/guest/wire/exec.ts");
+      return {
+        finish: async (sink) => exitCodeOf(await session.finish(sink)),
+        writeStdin: (bytes) => session.writeStdin(bytes),
+        closeStdin: () => session.closeStdin(),
+        resize: (size) => session.resize(size),
+        signal: (name) => session.signal(name),
+        [Symbol.dispose]: () => session.close(),
+      };
+    },
+  };
+}
+
+function buildContext(build: BuildStamp): Context {
+  const host = realHost();
+  const environment = (name: string) => Deno.env.get(name);
+  // Resolved when it is needed: help and version work without a home.
+  let cached: Paths | undefined;
+  const paths = () => cached ??= resolvePaths(environment, Deno.uid() ?? 0);
+  return {
+    build,
+    terminal,
+    clock: host.clock,
+    processes: host.processes,
+    guest: guestAccess(host),
+    executable: Deno.execPath(),
+    environment,
+    absolutePath: (path) => path.startsWith("/") ? path : `${Deno.cwd()}/${path}`,
+    sshArguments: async (vm, command) => {
+      const { sshArguments } = await import("./lib/guest/ssh/client_arguments.ts");
+      const { parseVmName } = await import("./lib/base/names.ts");
+      return sshArguments({
+        vmName: parseVmName(vm.name),
+        identityPath: vm.ssh.identityFile,
+        knownHostsPath: vm.ssh.knownHostsFile,
+        proxyCommand: [Deno.execPath(), "vm", "proxy", vm.name, "22"],
+      }, command);
+    },
+    get daemon() {
+      const found = paths();
+      return daemonAccess(host, {
+        build,
+        runtimeDirectory: found.runtimeDirectory,
+        stateDirectory: found.stateDirectory,
+        logPath: found.daemonLog,
+        uid: Deno.uid() ?? 0,
+        command: () => prepareDaemon(host, build, found),
+        send: unixFetch(found.daemonSocket),
+        warn: (text) => say(terminal, `banger: ${text}`),
+      });
+    },
+  };
+}
+
+async function main(): Promise<number> {
+  const { build, args } = takeBuildStamp(Deno.args);
+  const parsed = parseCommandLine(args);
+  if (parsed.kind === "text") {
+    const text = new TextEncoder().encode(parsed.text);
+    await (parsed.exitCode === 0 ? terminal.writeStdout(text) : terminal.writeStderr(text));
+    return parsed.exitCode;
+  }
+  return await parsed.command.run(buildContext(build), parsed.input);
+}
+
+async function printFailure(thrown: unknown): Promise<number> {
+  const first = firstFailure(thrown);
+  const error = first instanceof BangerError ? first : new BangerError("internal", reasonOf(first));
+  await say(terminal, `banger: ${visibleLines(error.message)}`);
+  if (error.hint) await say(terminal, visibleLines(error.hint).replaceAll(/^/gm, "  "));
+  if ("commandExitCode" in error && typeof error.commandExitCode === "number") return error.commandExitCode;
+  return error.exitCode;
+}
+
+let exitCode;
+try {
+  exitCode = await main();
+} catch (thrown) {
+  exitCode = await printFailure(thrown);
+}
+// A read of stdin may still be under way: nothing waits for it.
+Deno.exit(exitCode);

@@ -80,20 +80,25 @@ export interface GuestAccess {
 }
 
 export interface ExecStart {
+  /** Empty for root's login shell. */
   readonly argv: readonly string[];
-  readonly workingDirectory?: string;
-  readonly environment: Readonly<Record<string, string>>;
-  readonly terminal?: { readonly rows: number; readonly columns: number; readonly type: string };
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly terminal?: { readonly rows: number; readonly columns: number; readonly term: string };
 }
 
-export interface ExecSession extends AsyncDisposable {
-  readonly output: AsyncIterable<{ readonly stream: "stdout" | "stderr"; readonly bytes: Uint8Array }>;
-  /** Resolves after all output; 128 + signal where one ended it. */
-  readonly exitCode: Promise<number>;
+export interface ExecSession extends Disposable {
+  /** Takes all output until the command's end. @returns its exit code, or 128 + signal */
+  finish(sink: OutputSink): Promise<number>;
   writeStdin(bytes: Uint8Array): Promise<void>;
-  endStdin(): Promise<void>;
-  resize(rows: number, columns: number): Promise<void>;
-  signal(name: string): Promise<void>;
+  closeStdin(): Promise<void>;
+  resize(size: { readonly rows: number; readonly columns: number }): Promise<void>;
+  signal(name: "SIGINT" | "SIGTERM" | "SIGHUP"): Promise<void>;
+}
+
+export interface OutputSink {
+  stdout(bytes: Uint8Array): Promise<void>;
+  stderr(bytes: Uint8Array): Promise<void>;
 }
 
 /** A flag's value where it takes one. */

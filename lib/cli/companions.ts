@@ -60,3 +60,14 @@ export async function materializeCompanion(
     throw thrown;
   }
 }
+
+/** Companions of builds that are no longer started. A daemon or relay that still runs keeps its file open. */
+export async function removeOtherBuilds(
+  files: Pick<Files, "list" | "remove">,
+  binDirectory: string,
+  ownBuildId: string,
+): Promise<void> {
+  for (const name of await files.list(binDirectory)) {
+    if (name !== ownBuildId) await files.remove(`${binDirectory}/${name}`);
+  }
+}

@@ -12,7 +12,6 @@ const MAX_LOG_BYTES = 64 * 1024 * 1024;
 
 export interface DaemonLocation {
   readonly build: BuildStamp;
-  readonly socketPath: string;
   readonly runtimeDirectory: string;
   readonly stateDirectory: string;
   readonly logPath: string;

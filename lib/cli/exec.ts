@@ -33,25 +33,27 @@ export async function execInGuest(
   const isInteractive = request.terminal ?? (terminal.stdinIsTerminal && terminal.stdoutIsTerminal);
   const start: ExecStart = {
     argv: request.argv,
-    environment: request.environment ?? {},
-    ...(request.workingDirectory === undefined ? {} : { workingDirectory: request.workingDirectory }),
-    ...(isInteractive ? { terminal: { ...terminal.size(), type: terminal.type } } : {}),
+    ...(request.environment === undefined ? {} : { env: request.environment }),
+    ...(request.workingDirectory === undefined ? {} : { cwd: request.workingDirectory }),
+    ...(isInteractive ? { terminal: { ...terminal.size(), term: terminal.type } } : {}),
   };
-  await using session = await context.guest.exec(endpoint, start);
+  using session = await context.guest.exec(endpoint, start);
   const left = Promise.withResolvers<number>();
   const interrupt = doubleInterrupt(context, left.resolve);
   using _signals = forwardSignals(context, session, interrupt);
   using _resize = isInteractive
     ? terminal.onResize(() => {
-      const { rows, columns } = terminal.size();
-      void session.resize(rows, columns).catch(() => {}); // the session's own end says what went wrong
+      void session.resize(terminal.size()).catch(() => {}); // the session's own end says what went wrong
     })
     : undefined;
   const isRaw = isInteractive && terminal.stdinIsTerminal;
   if (isRaw) terminal.setRaw(true);
   try {
     void feedStdin(context, session, isRaw && !request.isShell ? interrupt : undefined);
-    return await Promise.race([finish(context, session), left.promise]);
+    return await Promise.race([
+      session.finish({ stdout: terminal.writeStdout, stderr: terminal.writeStderr }),
+      left.promise,
+    ]);
   } finally {
     if (isRaw) terminal.setRaw(false);
   }
@@ -90,15 +92,8 @@ async function feedStdin({ terminal }: Context, session: ExecSession, interrupt?
       if (interrupt && bytes.includes(CTRL_C)) interrupt();
       await session.writeStdin(bytes);
     }
-    await session.endStdin();
+    await session.closeStdin();
   } catch {
     // The command ended first, or the guest is gone: `finish` sees it and says so.
   }
-}
-
-async function finish({ terminal }: Context, session: ExecSession): Promise<number> {
-  for await (const { stream, bytes } of session.output) {
-    await (stream === "stdout" ? terminal.writeStdout(bytes) : terminal.writeStderr(bytes));
-  }
-  return await session.exitCode;
 }

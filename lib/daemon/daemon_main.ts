@@ -19,7 +19,7 @@ import type { VmDeps } from "../vm/deps.ts";
 import { VmEvents } from "../vm/events.ts";
 import { reconcile } from "../vm/reconcile.ts";
 import { VmService } from "../vm/service.ts";
-import { QemuDriver } from "../vmm/qemu/driver.ts";
+import { qemuDriver } from "../vmm/qemu/driver.ts";
 import { guestProbe } from "./guest_probe.ts";
 import { relayArguments } from "./relay_main.ts";
 import { daemonServices } from "./services.ts";
@@ -95,7 +95,7 @@ async function wire(
     paths,
     store,
     events,
-    driver: new QemuDriver(host),
+    driver: qemuDriver(host),
     guest: guestProbe(host),
     ensureImage: (name, progress, signal) => images.pull(name, progress, signal),
     ensureKernel: async (name: string, progress: Progress, signal: AbortSignal) => {
@@ -133,7 +133,7 @@ async function findAgent({ files }: Host, build: BuildStamp, paths: Paths): Prom
       "Start the daemon through banger, which writes the agent there",
     );
   }
-  return { buildId: buildId(build), sizeBytes: stat.sizeBytes, open: () => files.readStream(path) };
+  return { buildId: buildId(build), open: () => files.readStream(path) };
 }
 
 /** Kernels write their modules disk with the ext4 room. */

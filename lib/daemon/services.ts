@@ -11,7 +11,7 @@ import type { KernelStore } from "../kernel/store.ts";
 import { type Paths, vmPaths } from "../store/paths.ts";
 import type { ImageRecord } from "../store/records.ts";
 import type { Store } from "../store/store.ts";
-import { readConsoleTail } from "../vm/console.ts";
+import { readConsoleText } from "../vm/console.ts";
 import type { VmEvents } from "../vm/events.ts";
 import type { VmService } from "../vm/service.ts";
 import { vmView } from "./vm_view.ts";
@@ -77,7 +77,7 @@ function vmServices({ host, paths, store, operations, vms, events }: ServicePart
     },
     async console(nameOrId, { maxBytes }) {
       const { id } = store.vms.get(nameOrId);
-      return (await readConsoleTail(host.files, vmPaths(paths, id).consoleLog, Infinity)).slice(-maxBytes);
+      return await readConsoleText(host.files, vmPaths(paths, id).consoleLog, maxBytes);
     },
     events: async (nameOrId) => await events.list(vmPaths(paths, store.vms.get(nameOrId).id).events),
   };

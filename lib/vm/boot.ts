@@ -7,7 +7,7 @@ import { type ImageRecord, type Vm, vsockCid } from "../store/records.ts";
 import type { AgentTransport, Drive, Machine, MachineSpec } from "../vmm/driver.ts";
 import { watchBoot } from "../vmm/watchdog.ts";
 import { writeConfigDisk } from "./config_disk.ts";
-import { readConsoleTail } from "./console.ts";
+import { beginConsole, lastLines, readBootConsole } from "./console.ts";
 import type { VmDeps } from "./deps.ts";
 import type { MachineState } from "./machine_state.ts";
 import { stopProcess } from "./processes.ts";
@@ -42,7 +42,7 @@ export async function bootMachine(
     progress.stage(attempt === 1 ? "booting" : "booting again");
     const outcome = await watchOrStop(deps, booted, files.consoleLog, signal);
     if (outcome === "up") return booted;
-    const consoleTail = await readConsoleTail(host.files, files.consoleLog, CONSOLE_TAIL_LINES);
+    const consoleTail = lastLines(await readBootConsole(host.files, files.consoleLog), CONSOLE_TAIL_LINES);
     await stopMachine(host, booted);
     await events.add(files.events, "boot failed", `${outcome.reason}; try ${attempt} of ${BOOT_TRIES}`);
     host.log("warn", "boot failed", { vm: vm.name, attempt, reason: outcome.reason, consoleTail });
@@ -68,7 +68,7 @@ async function watchOrStop(
   try {
     const outcome = await watchBoot(host, {
       machine: booted.machine,
-      readConsole: () => readConsoleTail(host.files, consoleLogPath, Infinity),
+      readConsole: () => readBootConsole(host.files, consoleLogPath),
       isAgentUp: () => guest.isUp(booted.machine.endpoint),
       signal,
     });
@@ -98,6 +98,7 @@ async function launch(
       await host.files.remove(runtime);
       await host.files.makeDirectory(runtime, 0o700);
     }, () => host.files.remove(runtime));
+    await beginConsole(host.files, vmPaths(paths, vm.id).consoleLog);
     const relay = await step(
       "relay",
       () => startRelay(deps, vm),

@@ -1,5 +1,4 @@
 import type { CommandLine, Host, Progress } from "../base/host.ts";
-import type { KernelName } from "../base/names.ts";
 import type { Kernel } from "../kernel/manifest.ts";
 import type { Paths } from "../store/paths.ts";
 import type { ImageRecord } from "../store/records.ts";
@@ -19,7 +18,6 @@ export interface VmDeps {
   /** Finds an image, or pulls it where the catalog has it. */
   ensureImage(name: string, progress: Progress, signal: AbortSignal): Promise<ImageRecord>;
   ensureKernel(name: string, progress: Progress, signal: AbortSignal): Promise<Kernel>;
-  findKernel(name: KernelName): Promise<Kernel | undefined>;
   /** The relay for a VM: `bangerd relay …`. */
   relayCommand(options: RelayOptions): CommandLine;
   /** `vhost-device-vsock`, where the host's configuration names one. */

@@ -67,12 +67,6 @@ export class RunningMachines {
       await this.#queues.run(id, async () => {
         if (this.#machines.get(id) !== booted) return;
         const vm = store.vms.get(id);
-        const { runtime } = vmPaths(this.#deps.paths, id);
-        for (const socket of ["console.sock", "serial.sock", "agent.sock"]) {
-          if (vm.spec.transport === "virtio-serial" || socket === "console.sock") {
-            await host.sockets.removeStaleSocket(`${runtime}/${socket}`);
-          }
-        }
         const relay = await startRelay(this.#deps, vm);
         const state = { ...booted.state, relay };
         this.#machines.set(id, { ...booted, state });

@@ -1,0 +1,34 @@
+import { BangerError } from "../base/errors.ts";
+import type { Host } from "../base/host.ts";
+import { runRelay } from "../guest/relay/relay.ts";
+import type { RelayOptions } from "../vm/deps.ts";
+import { runtimeSockets } from "../vmm/driver.ts";
+
+const CONSOLE_LOG_MAX_BYTES = 1024 * 1024;
+
+/** What `relayMain` reads back. The runtime directory in it is how a stray relay is found again. */
+export function relayArguments({ runtimeDirectory, consoleLogPath, hasSerial }: RelayOptions): string[] {
+  return ["relay", `${runtimeDirectory}/`, consoleLogPath, hasSerial ? "serial" : "console-only"];
+}
+
+/** Runs the relay of one machine until SIGTERM, or until the machine is gone. */
+export async function relayMain(
+  host: Host,
+  args: readonly string[],
+  onSignal: (signal: "SIGTERM", handler: () => void) => void,
+): Promise<void> {
+  const [directory, consoleLogPath, mode] = args;
+  if (!directory?.endsWith("/") || !consoleLogPath || (mode !== "serial" && mode !== "console-only")) {
+    throw new BangerError("invalid_argument", "Cannot run the relay: it is started by the daemon only");
+  }
+  const sockets = runtimeSockets(directory.slice(0, -1));
+  const stop = new AbortController();
+  onSignal("SIGTERM", () => stop.abort());
+  await runRelay(host, {
+    consoleSocketPath: sockets.console,
+    ...(mode === "serial" ? { serialSocketPath: sockets.serial } : {}),
+    hybridSocketPath: sockets.agent,
+    consoleLogPath,
+    consoleLogMaxBytes: CONSOLE_LOG_MAX_BYTES,
+  }, stop.signal);
+}
