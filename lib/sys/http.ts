@@ -1,0 +1,49 @@
+import { BangerError, reasonOf } from "../base/errors.ts";
+import type { HttpClient, HttpRequest, HttpResponse } from "../base/http.ts";
+import { quote } from "../base/names.ts";
+
+/**
+ * HTTP over `fetch`, without redirects. Dispose it to close the connections that it keeps open.
+ *
+ * Proxies come from the environment (`HTTPS_PROXY`, `NO_PROXY`), trusted certificates from the system, as
+ * Deno reads them.
+ */
+export function systemHttpClient(): HttpClient & Disposable {
+  const client = Deno.createHttpClient({});
+  return {
+    send: (request) => send(client, request),
+    [Symbol.dispose]: () => client.close(),
+  };
+}
+
+async function send(client: Deno.HttpClient, request: HttpRequest): Promise<HttpResponse> {
+  let response: Response;
+  try {
+    response = await fetch(request.url, {
+      method: request.method,
+      redirect: "manual",
+      client,
+      // Compressed blobs must come as they are: their digest is over these bytes.
+      headers: { "accept-encoding": "identity", ...request.headers },
+      ...(request.body === undefined ? {} : { body: request.body }),
+      ...(request.signal === undefined ? {} : { signal: request.signal }),
+    });
+  } catch (failure) {
+    if (request.signal?.aborted) throw request.signal.reason;
+    throw unreachable(request.url, failure);
+  }
+  return {
+    status: response.status,
+    header: (name) => response.headers.get(name) ?? undefined,
+    body: response.body ?? new ReadableStream({ start: (controller) => controller.close() }),
+  };
+}
+
+function unreachable(url: string, failure: unknown): BangerError {
+  return new BangerError(
+    "source_unavailable",
+    `Cannot reach ${quote(new URL(url).host)}: ${reasonOf(failure)}`,
+    "Check the name, the network, and HTTPS_PROXY where you need a proxy",
+    { cause: failure },
+  );
+}
