@@ -32,13 +32,13 @@ export const CATALOG: readonly CatalogEntry[] = [
 export const DEFAULT_IMAGE: ImageName = CATALOG[0]!.name;
 
 /** @throws {BangerError} `not_found` with what there is */
-export function getCatalogEntry(name: string): CatalogEntry {
-  const entry = CATALOG.find((candidate) => candidate.name === name);
+export function getCatalogEntry(name: string, catalog: readonly CatalogEntry[] = CATALOG): CatalogEntry {
+  const entry = catalog.find((candidate) => candidate.name === name);
   if (entry) return entry;
   throw new BangerError(
     "not_found",
     `Cannot pull image ${quote(name)}: the catalog has no image of that name`,
-    `Use one of: ${CATALOG.map((known) => known.name).join(", ")}`,
+    `Use one of: ${catalog.map((known) => known.name).join(", ")}`,
   );
 }
 

@@ -6,7 +6,7 @@ import { formatBytes, GIB } from "../base/units.ts";
 import type { ImageTable } from "../store/image_table.ts";
 import { imagePaths, type Paths } from "../store/paths.ts";
 import { type ImageRecord, imageRecordSchema } from "../store/records.ts";
-import { CATALOG, type CatalogEntry, getCatalogEntry, openSource } from "./catalog.ts";
+import { CATALOG, type CatalogEntry, type CatalogSource, getCatalogEntry, openSource } from "./catalog.ts";
 import { type Agent, convertToDisk } from "./convert.ts";
 import type { RootSource } from "./root_source.ts";
 import { SharedWork } from "./shared_work.ts";
@@ -18,6 +18,9 @@ export interface ImageServiceOptions {
   readonly images: Pick<ImageTable, "list" | "find" | "insert" | "remove" | "users">;
   /** What goes into every image that is made from now on. */
   readonly agent: Agent;
+  /** banger's own unless a test brings another. */
+  readonly catalog?: readonly CatalogEntry[];
+  readonly openSource?: (source: CatalogSource) => RootSource;
 }
 
 const STAGING_PREFIX = ".staging-";
@@ -86,7 +89,7 @@ export class ImageService {
   async pull(name: string, progress: Progress, signal: AbortSignal): Promise<ImageRecord> {
     const existing = this.#options.images.find(name);
     if (existing) return existing;
-    const entry = getCatalogEntry(name);
+    const entry = getCatalogEntry(name, this.#options.catalog);
     return await this.#pulls.join(entry.name, progress, signal, async (toAll, anyWants) => {
       // It may have been published between the look above and now.
       return this.find(entry.name) ?? await this.#pullFirst(entry, toAll, anyWants);
@@ -206,7 +209,8 @@ export class ImageService {
   async #pullFirst(entry: CatalogEntry, progress: Progress, signal: AbortSignal): Promise<ImageRecord> {
     for (const [index, source] of entry.sources.entries()) {
       try {
-        return await this.create(entry.name, openSource(source, this.#host), progress, signal);
+        const opened = this.#options.openSource?.(source) ?? openSource(source, this.#host);
+        return await this.create(entry.name, opened, progress, signal);
       } catch (thrown) {
         const isLast = index === entry.sources.length - 1;
         if (isLast || !(thrown instanceof BangerError) || !TRY_NEXT.includes(thrown.code)) throw thrown;

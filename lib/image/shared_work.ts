@@ -39,20 +39,20 @@ export class SharedWork<T> {
     };
     running.listeners.add(listener);
     if (running.stage !== undefined) progress.stage(running.stage);
-    using _leave = { [Symbol.dispose]: () => running.listeners.delete(listener) };
     const gaveUp = Promise.withResolvers<"gave up">();
-    const giveUp = () => gaveUp.resolve("gave up");
+    const giveUp = () => {
+      running.listeners.delete(listener);
+      if (running.listeners.size === 0) running.controller.abort(signal.reason);
+      gaveUp.resolve("gave up");
+    };
     signal.addEventListener("abort", giveUp, { once: true });
     try {
       const outcome = await Promise.race([running.result, gaveUp.promise]);
       if (outcome !== "gave up") return outcome as T;
-      running.listeners.delete(listener);
-      if (running.listeners.size === 0) {
-        running.controller.abort(signal.reason);
-        await settled(running.result);
-      }
+      if (running.controller.signal.aborted) await settled(running.result);
       throw signal.reason;
     } finally {
+      running.listeners.delete(listener);
       signal.removeEventListener("abort", giveUp);
     }
   }

@@ -11,7 +11,9 @@ export function memoryImages(usersOf: (id: string) => string[] = () => []): Imag
     list: () => [...records.values()].sort((a, b) => a.name < b.name ? -1 : 1),
     find,
     insert: (record) => {
-      if (find(record.name) ?? find(record.id)) throw new BangerError("already_exists", "it is there already");
+      if (find(record.name) ?? find(record.id)) {
+        throw new BangerError("already_exists", "it is there already");
+      }
       records.set(record.id, record);
     },
     remove: (id) => void records.delete(id),
