@@ -118,6 +118,12 @@ export interface PipedProcess {
   readonly result: Promise<{ code: number; stderr: string }>;
 }
 
+export interface BackgroundProcess {
+  readonly pid: number;
+  /** Undefined while it runs. */
+  exitCode(): number | undefined;
+}
+
 /** Enough to know a process again after a restart of ours, whatever became of its pid. */
 export interface ProcessIdentity {
   readonly pid: number;
@@ -137,6 +143,8 @@ export interface Processes {
   /** With our own standard streams and terminal. @returns the exit code */
   inherit(command: CommandLine): Promise<number>;
   /** In a session of its own, stdin null, output appended to `logPath`; it outlives us. */
+  startInBackground(command: CommandLine, logPath: string): Promise<BackgroundProcess>;
+  /** As `startInBackground`, and finds out who it is, so that a later process of ours can find it again. */
   startDetached(command: CommandLine, logPath: string): Promise<ProcessIdentity>;
   identify(pid: number): Promise<ProcessIdentity | undefined>;
   isAlive(identity: ProcessIdentity): Promise<boolean>;

@@ -22,7 +22,7 @@ export interface DaemonLocation {
   warn(text: string): Promise<void>;
 }
 
-type Deps = { clock: Clock; files: Files; processes: Pick<Processes, "startDetached" | "isAlive"> };
+type Deps = { clock: Clock; files: Files; processes: Pick<Processes, "startInBackground"> };
 
 /** Reaches the daemon over its socket, and starts it where it does not run. */
 export function daemonAccess(deps: Deps, location: DaemonLocation): DaemonAccess {
@@ -87,12 +87,12 @@ async function startDaemon(deps: Deps, client: ApiClient, location: DaemonLocati
   await preparePrivateDirectory(files, location.runtimeDirectory, location.uid);
   await boundLog(files, location.logPath);
   const logStartBytes = (await files.stat(location.logPath))?.sizeBytes ?? 0;
-  const process = await processes.startDetached(await location.command(), location.logPath);
+  const process = await processes.startInBackground(await location.command(), location.logPath);
   const deadlineMs = clock.monotonicMs() + START_TIMEOUT_MS;
   for (;;) {
     if (await findVersion(client) !== undefined) return;
     // Another client may have started one at the same time: ours then ends, and that one answers.
-    if (!(await processes.isAlive(process)) && await findVersion(client) === undefined) {
+    if (process.exitCode() !== undefined && await findVersion(client) === undefined) {
       throw await startFailure(files, location.logPath, logStartBytes);
     }
     if (clock.monotonicMs() > deadlineMs) {

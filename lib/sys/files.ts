@@ -5,6 +5,7 @@ import { BangerError } from "../base/errors.ts";
 import type { Clock, Files, FileStat } from "../base/host.ts";
 import { copySparse, reflink } from "./copy.ts";
 import { lock, tryLock } from "./file_locks.ts";
+import { isKernelPath, openKernelFile, readKernelFile } from "./kernel_files.ts";
 import { osError, systemCode } from "./os_errors.ts";
 import { openRandomAccessFile } from "./random_access_file.ts";
 
@@ -22,7 +23,10 @@ export function systemFiles(clock: Clock): Files {
     rename: (from, to) => attempt(`rename ${from} to ${to}`, () => Deno.rename(from, to)),
     stat,
     list,
-    open: openRandomAccessFile,
+    open: async (path, options) =>
+      isKernelPath(path)
+        ? await attempt(`open ${path}`, () => Promise.resolve().then(() => openKernelFile(path, options)))
+        : await openRandomAccessFile(path, options),
     reflink,
     copySparse,
     freeBytes: (path) => attempt(`look at the free space of ${path}`, () => freeBytes(path)),
@@ -41,10 +45,10 @@ async function attempt<T>(action: string, act: () => Promise<T>): Promise<T> {
 
 async function readBytes(path: string, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
   return await attempt(`read ${path}`, async () => {
+    if (isKernelPath(path)) return readKernelFile(path, maxBytes);
     using file = await Deno.open(path);
     const { size } = await file.stat();
-    // Files in /proc and /sys say 0 and have content.
-    let buffer = new Uint8Array(Math.min(size > 0 ? size + 1 : 65536, maxBytes + 1));
+    let buffer = new Uint8Array(Math.min(size + 1, maxBytes + 1));
     let filled = 0;
     for (;;) {
       if (filled > maxBytes) {

@@ -10,7 +10,10 @@ export interface HttpServer {
 const CLOSE_GRACE_MS = 1000;
 
 /** HTTP on a Unix socket that only its owner can open. */
-export function serveUnix(path: string, handle: (request: Request) => Response | Promise<Response>): HttpServer {
+export function serveUnix(
+  path: string,
+  handle: (request: Request) => Response | Promise<Response>,
+): HttpServer {
   // Deno makes the socket under the process's umask: narrow it while it is made.
   const before = Deno.umask(0o177);
   try {

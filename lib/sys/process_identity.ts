@@ -1,4 +1,5 @@
 import type { ProcessIdentity } from "../base/host.ts";
+import { readKernelText } from "./kernel_files.ts";
 import { systemCode } from "./os_errors.ts";
 
 /** Clock ticks a second in /proc/PID/stat: USER_HZ, 100 on every Linux that Deno runs on. */
@@ -28,9 +29,9 @@ export function parseProcessStat(text: string): ProcessStat | undefined {
 }
 
 /** @returns undefined where the process is gone (a zombie is gone) */
-export async function readProcessStat(pid: number): Promise<ProcessStat | undefined> {
+export function readProcessStat(pid: number): ProcessStat | undefined {
   try {
-    const stat = parseProcessStat(await Deno.readTextFile(`/proc/${pid}/stat`));
+    const stat = parseProcessStat(readKernelText(`/proc/${pid}/stat`));
     return stat && stat.state !== "Z" && stat.state !== "X" ? stat : undefined;
   } catch (thrown) {
     const code = systemCode(thrown);
@@ -39,16 +40,16 @@ export async function readProcessStat(pid: number): Promise<ProcessStat | undefi
   }
 }
 
-export async function readBootId(): Promise<string> {
-  return (await Deno.readTextFile("/proc/sys/kernel/random/boot_id")).trim();
+export function readBootId(): string {
+  return readKernelText("/proc/sys/kernel/random/boot_id").trim();
 }
 
 export async function identifyProcess(pid: number): Promise<ProcessIdentity | undefined> {
-  const stat = await readProcessStat(pid);
+  const stat = readProcessStat(pid);
   if (!stat) return undefined;
   try {
     const executable = (await Deno.readLink(`/proc/${pid}/exe`)).replace(/ \(deleted\)$/, "");
-    return { pid, startTimeTicks: stat.startTimeTicks, bootId: await readBootId(), executable };
+    return { pid, startTimeTicks: stat.startTimeTicks, bootId: readBootId(), executable };
   } catch (thrown) {
     const code = systemCode(thrown);
     if (code === "ENOENT" || code === "ESRCH") return undefined;
@@ -57,8 +58,8 @@ export async function identifyProcess(pid: number): Promise<ProcessIdentity | un
 }
 
 /** @returns the process's stat where it is still the very one that `identity` names */
-export async function findProcess(identity: ProcessIdentity): Promise<ProcessStat | undefined> {
-  const stat = await readProcessStat(identity.pid);
+export function findProcess(identity: ProcessIdentity): ProcessStat | undefined {
+  const stat = readProcessStat(identity.pid);
   if (!stat || stat.startTimeTicks !== identity.startTimeTicks) return undefined;
-  return (await readBootId()) === identity.bootId ? stat : undefined;
+  return readBootId() === identity.bootId ? stat : undefined;
 }

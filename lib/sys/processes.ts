@@ -1,5 +1,6 @@
 import { BangerError, reasonOf } from "../base/errors.ts";
 import type {
+  BackgroundProcess,
   Clock,
   CommandLine,
   PipedProcess,
@@ -9,6 +10,7 @@ import type {
   RunResult,
 } from "../base/host.ts";
 import { checked, errno, libc, SYS_PIDFD_OPEN, SYS_PIDFD_SEND_SIGNAL } from "./libc.ts";
+import { readKernelText } from "./kernel_files.ts";
 import { osError, SystemCallError, systemCode } from "./os_errors.ts";
 import { findProcess, identifyProcess } from "./process_identity.ts";
 
@@ -18,17 +20,19 @@ const PIPED_STDERR_BYTES = 64 * 1024;
 const SYSTEM_DIRECTORIES = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin"];
 const SIGNAL_NUMBERS = { SIGINT: 2n, SIGKILL: 9n, SIGTERM: 15n } as const;
 const ESRCH = 3;
+const MAX_COMMAND_LINE_BYTES = 4 * 1024 * 1024;
 
 export function systemProcesses(clock: Clock): Processes {
   return {
     run,
     pipe,
     inherit,
+    startInBackground,
     startDetached: (command, logPath) => startDetached(clock, command, logPath),
     identify: identifyProcess,
-    isAlive: async (identity) => (await findProcess(identity)) !== undefined,
-    cpuTimeMs: async (identity) => (await findProcess(identity))?.cpuTimeMs,
-    signal,
+    isAlive: (identity) => Promise.resolve().then(() => findProcess(identity) !== undefined),
+    cpuTimeMs: (identity) => Promise.resolve().then(() => findProcess(identity)?.cpuTimeMs),
+    signal: (identity, name) => Promise.resolve().then(() => signal(identity, name)),
     findByCommandLine,
     waitForExit: (identity, timeoutMs) => waitForExit(clock, identity, timeoutMs),
     which,
@@ -181,7 +185,7 @@ async function keep(
 /** Keeps its pid through setsid and sh, so that the child of ours is the program itself. */
 const DETACHED_SCRIPT = 'log=$1; shift; exec "$@" </dev/null >>"$log" 2>&1';
 
-async function startDetached(clock: Clock, command: CommandLine, logPath: string): Promise<ProcessIdentity> {
+async function startInBackground(command: CommandLine, logPath: string): Promise<BackgroundProcess> {
   const program = await findProgram(command);
   const detached: CommandLine = {
     ...command,
@@ -194,17 +198,24 @@ async function startDetached(clock: Clock, command: CommandLine, logPath: string
     stderr: "null",
   });
   child.unref();
-  let ended: Deno.CommandStatus | undefined;
-  void child.status.then((status) => ended = status);
+  let exitCode: number | undefined;
+  void child.status.then(({ code }) => exitCode = code);
+  return { pid: child.pid, exitCode: () => exitCode };
+}
+
+async function startDetached(clock: Clock, command: CommandLine, logPath: string): Promise<ProcessIdentity> {
+  const program = await findProgram(command);
+  const child = await startInBackground(command, logPath);
   for (let waitMs = 1;; waitMs = Math.min(waitMs * 2, 20)) {
-    if (await firstArgument(child.pid) === program) {
+    if (commandLine(child.pid)?.split("\0")[0] === program) {
       const identity = await identifyProcess(child.pid);
       if (identity) return identity;
     }
-    if (ended) {
+    const exitCode = child.exitCode();
+    if (exitCode !== undefined) {
       throw new BangerError(
         "host_unsupported",
-        `Cannot start ${command.program}: it ended at once with code ${ended.code}`,
+        `Cannot start ${command.program}: it ended at once with code ${exitCode}`,
         `See ${logPath}`,
       );
     }
@@ -219,17 +230,17 @@ async function findByCommandLine(fragment: string): Promise<ProcessIdentity[]> {
     if (!Number.isInteger(pid) || pid === Deno.pid) continue;
     const info = await Deno.stat(`/proc/${pid}`).catch(() => undefined);
     if (info?.uid !== Deno.uid()) continue;
-    const commandLine = await Deno.readTextFile(`/proc/${pid}/cmdline`).catch(() => ""); // it ended just now
-    if (!commandLine.includes(fragment)) continue;
+    if (!commandLine(pid)?.includes(fragment)) continue;
     const identity = await identifyProcess(pid);
     if (identity) found.push(identity);
   }
   return found;
 }
 
-async function firstArgument(pid: number): Promise<string | undefined> {
+/** Arguments, each ended by a NUL. @returns undefined where the process is gone */
+function commandLine(pid: number): string | undefined {
   try {
-    return (await Deno.readTextFile(`/proc/${pid}/cmdline`)).split("\0")[0];
+    return readKernelText(`/proc/${pid}/cmdline`, MAX_COMMAND_LINE_BYTES);
   } catch (thrown) {
     const code = systemCode(thrown);
     if (code === "ENOENT" || code === "ESRCH") return undefined;
@@ -237,7 +248,7 @@ async function firstArgument(pid: number): Promise<string | undefined> {
   }
 }
 
-async function signal(identity: ProcessIdentity, name: keyof typeof SIGNAL_NUMBERS): Promise<boolean> {
+function signal(identity: ProcessIdentity, name: keyof typeof SIGNAL_NUMBERS): boolean {
   const { syscall, close } = libc();
   const opened = syscall(SYS_PIDFD_OPEN, BigInt(identity.pid), 0n, 0n, 0n);
   if (opened < 0n) {
@@ -247,7 +258,7 @@ async function signal(identity: ProcessIdentity, name: keyof typeof SIGNAL_NUMBE
   const descriptor = Number(opened);
   try {
     // Checked after the pidfd is held: from here on the pid cannot come to mean another process.
-    if (!(await findProcess(identity))) return false;
+    if (!findProcess(identity)) return false;
     const sent = syscall(SYS_PIDFD_SEND_SIGNAL, opened, SIGNAL_NUMBERS[name], 0n, 0n);
     if (sent < 0n && errno() === ESRCH) return false;
     checked("pidfd_send_signal", sent);
@@ -262,7 +273,7 @@ async function signal(identity: ProcessIdentity, name: keyof typeof SIGNAL_NUMBE
 async function waitForExit(clock: Clock, identity: ProcessIdentity, timeoutMs: number): Promise<boolean> {
   const deadlineMs = clock.monotonicMs() + timeoutMs;
   for (let waitMs = 2;; waitMs = Math.min(waitMs * 2, 50)) {
-    if (!(await findProcess(identity))) return true;
+    if (!findProcess(identity)) return true;
     if (clock.monotonicMs() >= deadlineMs) return false;
     await clock.sleep(waitMs);
   }
