@@ -1,3 +1,4 @@
+import { BangerError } from "../../base/errors.ts";
 import type { AccelerationKind, AgentTransport, Drive, KernelSpec, MachineSpec } from "../driver.ts";
 import { runtimeSockets } from "../driver.ts";
 
@@ -173,7 +174,7 @@ function addTransport(
       addDevice("vhost-user-vsock-device", { chardev: "vsock" });
       return;
     case "firecracker-vsock":
-      throw new TypeError("QEMU has no Firecracker vsock");
+      throw new BangerError("invalid_argument", "Cannot start a QEMU machine with Firecracker's vsock");
   }
 }
 
