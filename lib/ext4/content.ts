@@ -1,5 +1,5 @@
 import { BangerError } from "../base/errors.ts";
-import type { ContentWriter, StoredContent } from "../base/tree.ts";
+import type { ContentWriter, Inode, StoredContent } from "../base/tree.ts";
 import { isZero } from "./bytes.ts";
 import { ExtentList } from "./extents.ts";
 import { BLOCK_SIZE } from "./format.ts";
@@ -13,6 +13,9 @@ const MAX_FILE_BLOCKS = 2 ** 32 - 1;
 
 /** The token of content that lies in a filesystem being written. */
 export class PlacedContent {
+  /** While a filesystem is finished: the inode that owns the blocks. */
+  claimedBy: Inode | undefined;
+
   constructor(readonly owner: object, readonly extents: ExtentList) {}
 }
 

@@ -81,19 +81,28 @@ export function buildDirectory(
     return { blocks: linearBlocks(entries, context), blockCount: context.minBlocks, indexed: false };
   }
   const leaves = splitIntoLeaves(entries, context.hashSeed);
-  const nodeCount = leaves.length > ROOT_LIMIT ? Math.ceil(leaves.length / NODE_FILL) : 0;
-  if (nodeCount > ROOT_LIMIT) {
-    throw new BangerError(
-      "no_space",
-      `Cannot store a directory of ${entries.length} entries: its index would need a third level`,
-      "Spread the entries over several directories",
-    );
-  }
+  const nodeCount = indexNodeCount(leaves.length);
   return {
     blocks: indexedBlocks(leaves, nodeCount, context),
     blockCount: 1 + nodeCount + leaves.length,
     indexed: true,
   };
+}
+
+/**
+ * Inner nodes between the root and so many leaves.
+ *
+ * @throws {BangerError} `no_space` beyond what two levels hold: a third needs a feature (large_dir)
+ */
+export function indexNodeCount(leafCount: number): number {
+  if (leafCount <= ROOT_LIMIT) return 0;
+  const count = Math.ceil(leafCount / NODE_FILL);
+  if (count <= ROOT_LIMIT) return count;
+  throw new BangerError(
+    "no_space",
+    `Cannot store a directory of ${leafCount} blocks: its index would need a third level`,
+    "Spread its entries over several directories",
+  );
 }
 
 function* linearBlocks(entries: readonly DirectoryEntry[], context: DirectoryContext): Generator<Uint8Array> {

@@ -13,9 +13,12 @@ import type { BlockPlacer } from "./output.ts";
 const HEADER_BYTES = 12;
 const ENTRY_BYTES = 12;
 
+const NO_TRIPLES = Object.freeze<number[]>([]) as number[];
+
 /** Runs of a file's blocks, ascending: triples of logical block, physical block, length. */
 export class ExtentList {
-  readonly #triples: number[] = [];
+  /** Most files have one run: an array that begins with it is not grown for more. */
+  #triples: number[] = NO_TRIPLES;
 
   get count(): number {
     return this.#triples.length / 3;
@@ -38,7 +41,8 @@ export class ExtentList {
     }
     while (left > 0) {
       const piece = Math.min(left, EXTENT_MAX_BLOCKS);
-      triples.push(at, from, piece);
+      if (this.#triples === NO_TRIPLES) this.#triples = [at, from, piece];
+      else this.#triples.push(at, from, piece);
       at += piece;
       from += piece;
       left -= piece;

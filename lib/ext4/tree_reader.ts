@@ -8,7 +8,7 @@ import {
 import { BlockMapReader, ClaimedBlocks } from "./block_map.ts";
 import { readFully, viewOf } from "./bytes.ts";
 import { PlacedContent } from "./content.ts";
-import { readDirectoryBlock } from "./directory_reader.ts";
+import { type FoundEntry, readDirectoryBlock } from "./directory_reader.ts";
 import { INODE_FLAG, LOST_AND_FOUND_INODE, MODE_TYPE, MODE_TYPE_MASK, ROOT_INODE } from "./format.ts";
 import { type DecodedInode, inodeChecksumSeed } from "./inode.ts";
 import { InodeReader } from "./inode_reader.ts";
@@ -35,6 +35,8 @@ export class TreeWalk {
   readonly #claimed: ClaimedBlocks;
   readonly #maxEntries: number;
   readonly #made = new Map<number, Inode>();
+  /** For one directory at a time. */
+  readonly #buffer: Uint8Array;
   #entries = 0;
 
   /** @param owner who the contents' tokens belong to */
@@ -44,6 +46,7 @@ export class TreeWalk {
     this.#superblock = superblock;
     this.#maxEntries = maxEntries;
     this.#inodes = new InodeReader(disk, superblock);
+    this.#buffer = new Uint8Array(Math.max(superblock.blockSize, DIRECTORY_CHUNK_BYTES));
     this.#claimed = new ClaimedBlocks(superblock.blockCount);
     this.#maps = new BlockMapReader(disk, superblock, this.#claimed);
   }
@@ -71,7 +74,11 @@ export class TreeWalk {
     const waiting: [number, DirectoryInode][] = [[inodeNumber, root]];
     for (let next = waiting.pop(); next; next = waiting.pop()) {
       const [number, directory] = next;
-      for await (const entry of this.#entriesOf(number, await this.#inodes.read(number))) {
+      const entries: FoundEntry[] = [];
+      for await (const entry of this.#entriesOf(number, await this.#inodes.read(number))) entries.push(entry);
+      // A directory is ordered by hash; inode tables are read in their own order.
+      entries.sort((a, b) => a.inodeNumber - b.inodeNumber);
+      for (const entry of entries) {
         const known = this.#made.get(entry.inodeNumber);
         if (known?.kind === "directory") throw unreadable("a directory has two names");
         const inode = known ?? await this.#make(entry.inodeNumber);
@@ -87,9 +94,8 @@ export class TreeWalk {
     if (inode.flags & INODE_FLAG.inlineData) throw unreadable("a directory lies in its inode");
     const { blockSize } = this.#superblock;
     const seed = this.#seedOf(inodeNumber, inode);
-    const buffer = new Uint8Array(Math.max(blockSize, DIRECTORY_CHUNK_BYTES));
     for (const { physical, length } of await this.#maps.read({ inode, checksumSeed: seed })) {
-      for await (const chunk of readRun(this.#disk, physical * blockSize, length * blockSize, buffer)) {
+      for await (const chunk of readRun(this.#disk, physical * blockSize, length * blockSize, this.#buffer)) {
         for (let at = 0; at < chunk.length; at += blockSize) {
           for (const entry of readDirectoryBlock(chunk.subarray(at, at + blockSize), seed)) {
             if (++this.#entries > this.#maxEntries) {

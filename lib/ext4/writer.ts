@@ -133,9 +133,10 @@ export class FilesystemWriter implements ContentSink, AsyncDisposable {
     }
     const xattrBlocks = new XattrBlocks();
     const survey = surveyTree(root, this.#identity.timestamp, xattrBlocks);
-    const contents = await this.#claimContents(survey.files);
+    const copies = await this.#claimContents(survey.files);
+    const contentOf = (file: FileInode) => copies.get(file) ?? this.#placed(file.content);
     this.#finished = true;
-    const layout = await this.#planLayout(survey, contents);
+    const layout = await this.#planLayout(survey, contentOf);
     const usage = new BlockUsage();
     const places = new GroupPlaces(layout, this.#allocator, usage);
     const table = new InodeTableWriter(layout, places, this.#output, this.#identity.checksumSeed);
@@ -146,7 +147,7 @@ export class FilesystemWriter implements ContentSink, AsyncDisposable {
       usage,
       xattrBlocks,
       table,
-      contentOf: (file) => contents.get(file),
+      contentOf,
     });
     await tree.writeRoot();
     const journal = await this.#writeSpecialInodes(layout, usage, table);
@@ -171,16 +172,14 @@ export class FilesystemWriter implements ContentSink, AsyncDisposable {
 
   /** Files that share content without being hard links get copies: blocks have one owner. */
   async #claimContents(files: readonly FileInode[]): Promise<Map<FileInode, PlacedContent>> {
-    const contents = new Map<FileInode, PlacedContent>();
-    const claimed = new Set<PlacedContent>();
+    const copies = new Map<FileInode, PlacedContent>();
     for (const file of files) {
       const placed = this.#placed(file.content);
-      if (!placed) continue;
-      const shared = claimed.has(placed) && placed.extents.count > 0;
-      contents.set(file, shared ? this.#placed(await this.#copy(file.content))! : placed);
-      claimed.add(placed);
+      if (!placed || placed.extents.count === 0) continue;
+      if (placed.claimedBy) copies.set(file, this.#placed(await this.#copy(file.content))!);
+      else placed.claimedBy = file;
     }
-    return contents;
+    return copies;
   }
 
   async #copy(content: StoredContent): Promise<StoredContent> {
@@ -190,12 +189,15 @@ export class FilesystemWriter implements ContentSink, AsyncDisposable {
     return await writer.end();
   }
 
-  async #planLayout(survey: Survey, contents: ReadonlyMap<FileInode, PlacedContent>): Promise<Layout> {
+  async #planLayout(
+    survey: Survey,
+    contentOf: (file: FileInode) => PlacedContent | undefined,
+  ): Promise<Layout> {
     await this.#stream.flush();
     // Where something was written and taken back, blocks are not zero: tables and journal must be.
     this.#allocator.moveTo(this.#stream.highWaterBlock);
     let metadataBlocks = survey.metadataBlocks;
-    for (const { extents } of contents.values()) metadataBlocks += extentTreeBlocks(extents.count);
+    for (const file of survey.files) metadataBlocks += extentTreeBlocks(contentOf(file)?.extents.count ?? 0);
     const layout = planLayout({
       contentEnd: this.#allocator.next,
       metadataBlocks,
