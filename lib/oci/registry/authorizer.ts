@@ -3,7 +3,7 @@ import type { Host } from "../../base/host.ts";
 import type { HttpClient } from "../../base/http.ts";
 import { quote } from "../../base/names.ts";
 import { JsonReader, parseJson } from "../model/json.ts";
-import { readBounded } from "./body.ts";
+import { readBounded } from "../sources/bounded.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { CredentialFinder, Credentials } from "./credentials.ts";
 import { type Endpoint, isLoopbackHost, isPrivateHost } from "./settings.ts";

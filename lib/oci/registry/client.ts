@@ -5,26 +5,12 @@ import { algorithmOf, type Digest, digestOf, parseDigest } from "../model/digest
 import { MAX_JSON_BYTES } from "../model/json.ts";
 import { type Descriptor, MANIFEST_MEDIA_TYPES } from "../model/manifest.ts";
 import type { Reference } from "../model/reference.ts";
+import type { BlobStream, FetchedManifest } from "../sources/source.ts";
 import { Authorizer } from "./authorizer.ts";
-import { readBounded } from "./body.ts";
+import { readBounded } from "../sources/bounded.ts";
 import type { CredentialFinder } from "./credentials.ts";
 import { type Endpoint, endpointsOf, type RegistrySettings } from "./settings.ts";
 import { sendToRegistry, type TransportHost } from "./transport.ts";
-
-/** A manifest or index as it was sent, its digest checked. */
-export interface FetchedManifest {
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Without parameters; undefined where the registry did not say. */
-  readonly mediaType: string | undefined;
-  readonly digest: Digest;
-}
-
-export interface BlobStream {
-  /** The registry may not know how to begin in the middle: then this is 0, whatever was asked for. */
-  readonly offsetBytes: number;
-  /** From there to the end, or until the connection breaks. */
-  readonly body: ReadableStream<Uint8Array>;
-}
 
 /**
  * Reads from one repository, from its mirrors first. What it gives out was checked against its digest, but

@@ -8,7 +8,7 @@ import { formatBytes } from "../../base/units.ts";
  * @throws {BangerError} `corrupt_data` where it is larger; the rest is not read
  */
 export async function readBounded(
-  body: ReadableStream<Uint8Array>,
+  body: AsyncIterable<Uint8Array>,
   maxBytes: number,
   what: string,
 ): Promise<Uint8Array<ArrayBuffer>> {
