@@ -1,13 +1,13 @@
 import { concatBytes } from "../base/bytes.ts";
-import type { Host, Progress, RandomAccessFile } from "../base/host.ts";
+import type { Host, Progress } from "../base/host.ts";
 import type { KernelName } from "../base/names.ts";
 import type { DiskBuilder } from "./disk_builder.ts";
 import { chooseInitramfsModules, initramfsBase, initramfsRevision, initramfsScripts } from "./initramfs.ts";
 import { kernelFiles, type KernelManifest } from "./manifest.ts";
 import { moduleFiles } from "./module_files.ts";
-import { ModuleGraph, type ModuleInfo, moduleNameOf, unpackModule } from "./modules.ts";
+import { ModuleGraph, moduleNameOf } from "./modules.ts";
 import { fillModulesDisk } from "./modules_disk.ts";
-import { readKernelPackage, type SpooledModule } from "./package_contents.ts";
+import { readKernelPackage, readSpooledModule } from "./package_contents.ts";
 import type { KernelSource } from "./sources.ts";
 import { writeVmlinux } from "./vmlinux.ts";
 
@@ -45,7 +45,7 @@ export async function buildKernel(
   const base = await initramfsBase(
     source.busybox,
     chosen,
-    (module) => readSpooled(spool, spooled.get(module.name)!),
+    (module) => readSpooledModule(spool, spooled.get(module.name)!),
   );
   await files.writeAtomic(paths.initramfsPath, concatBytes([base, initramfsScripts()]), 0o644);
 
@@ -65,13 +65,4 @@ export async function buildKernel(
     initramfsBaseBytes: base.length,
     initramfsRevision: initramfsRevision(),
   };
-}
-
-async function readSpooled(
-  spool: RandomAccessFile,
-  module: SpooledModule & ModuleInfo,
-): Promise<Uint8Array> {
-  const bytes = new Uint8Array(module.sizeBytes);
-  await spool.readAt(bytes, module.offsetBytes);
-  return await unpackModule(module.path, bytes);
 }

@@ -1,9 +1,10 @@
 import { Buffer } from "node:buffer";
 import { pipeline, Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
-import xz from "xz-decompress";
+import * as xzModule from "xz-decompress";
 import { concatBytes } from "../base/bytes.ts";
 import { BangerError, reasonOf } from "../base/errors.ts";
+import { decodeZstd, zstdContentBytes } from "./zstd.ts";
 
 export type Compression = "none" | "xz" | "gzip" | "zstd" | "lz4" | "bzip2" | "lzma";
 
@@ -27,6 +28,9 @@ export function sniffCompression(head: Uint8Array): Compression {
 /**
  * Decompresses a stream, whatever of xz, gzip or nothing it turns out to be. Ending the iteration early
  * ends the input too.
+ *
+ * The xz decoder serves one stream at a time, others wait: never begin one while another that you also have
+ * to read is open.
  *
  * @param what names the input in errors
  * @throws {BangerError} `corrupt_data`; `host_unsupported` for formats there is no decoder for
@@ -55,7 +59,7 @@ export async function* decompress(
   }
 }
 
-/** As `decompress`, of bytes that are in memory, into memory. */
+/** As `decompress`, of bytes that are in memory, into memory; zstd too. */
 export async function decompressBytes(
   bytes: Uint8Array,
   maxBytes: number,
@@ -63,14 +67,21 @@ export async function decompressBytes(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const chunks: Uint8Array[] = [];
   let length = 0;
+  if (sniffCompression(bytes) === "zstd") {
+    const sizeBytes = zstdContentBytes(bytes, what);
+    if (sizeBytes > maxBytes) throw tooLarge(maxBytes, what);
+    return decodeZstd(bytes, sizeBytes, what);
+  }
   for await (const chunk of decompress(streamOf(bytes), what)) {
     length += chunk.length;
-    if (length > maxBytes) {
-      throw new BangerError("corrupt_data", `Cannot unpack ${what}: it has more than ${maxBytes} bytes`);
-    }
+    if (length > maxBytes) throw tooLarge(maxBytes, what);
     chunks.push(chunk);
   }
   return concatBytes(chunks);
+}
+
+function tooLarge(maxBytes: number, what: string): BangerError {
+  return new BangerError("corrupt_data", `Cannot unpack ${what}: it has more than ${maxBytes} bytes`);
 }
 
 export function streamOf(bytes: Uint8Array): ReadableStream<Uint8Array> {
@@ -86,8 +97,13 @@ async function* chunksOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uin
   for await (const chunk of stream) yield chunk;
 }
 
+/** A CommonJS module: bundled its exports are named, loaded by Deno itself they lie in `default`. */
+const { XzReadableStream } = "XzReadableStream" in xzModule
+  ? xzModule
+  : (xzModule as unknown as { default: typeof xzModule }).default;
+
 async function* unxz(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const reader = new xz.XzReadableStream(stream).getReader();
+  const reader = new XzReadableStream(stream).getReader();
   try {
     for (;;) {
       const { done, value } = await reader.read();

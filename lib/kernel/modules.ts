@@ -41,10 +41,12 @@ export function normalizeAlias(alias: string): string {
 /**
  * The module itself, where its file is compressed.
  *
- * @throws {BangerError} `corrupt_data`; `host_unsupported` for zstd
+ * @throws {BangerError} `corrupt_data`
  */
 export async function unpackModule(path: string, bytes: Uint8Array): Promise<Uint8Array> {
-  return path.endsWith(".ko") ? bytes : await decompressBytes(bytes, MAX_MODULE_BYTES, `module ${path}`);
+  if (path.endsWith(".ko")) return bytes;
+  const what = `module ${quote(path)}`;
+  return await decompressBytes(bytes, MAX_MODULE_BYTES, what);
 }
 
 /**

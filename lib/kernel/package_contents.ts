@@ -19,11 +19,14 @@ const VMLINUZ_PATH = /^(?:boot\/vmlinuz-[^/]+|(?:usr\/)?lib\/modules\/[^/]+\/vml
 /** As `uname -r` prints them; it names a directory in the guest. */
 const KERNEL_VERSION = /^[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}$/;
 
-export interface SpooledModule extends ModuleInfo {
-  /** The module as the package has it, maybe compressed, in the spool file. */
+/** Where a module's file, as the package has it, lies in the spool. */
+interface SpooledFile {
+  readonly path: string;
   readonly offsetBytes: number;
   readonly sizeBytes: number;
 }
+
+export type SpooledModule = ModuleInfo & SpooledFile;
 
 /** What a kernel package is taken apart into. */
 export interface KernelPackage {
@@ -52,7 +55,14 @@ export async function readKernelPackage(
     signal.throwIfAborted();
     if (entry.kind === "file") await collected.add(entry);
   }
-  return collected.finish();
+  return await collected.finish(signal);
+}
+
+/** @returns the uncompressed module */
+export async function readSpooledModule(spool: RandomAccessFile, file: SpooledFile): Promise<Uint8Array> {
+  const bytes = new Uint8Array(file.sizeBytes);
+  await spool.readAt(bytes, file.offsetBytes);
+  return await unpackModule(file.path, bytes);
 }
 
 class Collected {
@@ -61,7 +71,7 @@ class Collected {
   #spooledBytes = 0;
   #version: string | undefined;
   #vmlinuz: Uint8Array | undefined;
-  readonly #modules: SpooledModule[] = [];
+  readonly #modules: SpooledFile[] = [];
   readonly #lists: { -readonly [name in keyof ModuleLists]: string } = {
     order: "",
     builtin: "",
@@ -91,9 +101,8 @@ class Collected {
       throw broken(this.#deb, `it has more than ${MAX_MODULES} modules`);
     }
     const bytes = await entry.read(MAX_MODULE_FILE_BYTES);
-    const info = parseModule(path, await unpackModule(path, bytes));
     await this.#spool.writeAt(bytes, this.#spooledBytes);
-    this.#modules.push({ ...info, offsetBytes: this.#spooledBytes, sizeBytes: bytes.length });
+    this.#modules.push({ path, offsetBytes: this.#spooledBytes, sizeBytes: bytes.length });
     this.#spooledBytes += bytes.length;
   }
 
@@ -104,7 +113,7 @@ class Collected {
     if (path === "modules.builtin.modinfo") this.#lists.builtinModinfo = await text();
   }
 
-  finish(): KernelPackage {
+  async finish(signal: AbortSignal): Promise<KernelPackage> {
     const missing = this.#vmlinuz === undefined
       ? "kernel image"
       : this.#version === undefined
@@ -117,10 +126,16 @@ class Collected {
         "Use a package that holds a kernel, such as linux-image-6.1.0-18-cloud-amd64",
       );
     }
+    // Not while the package is being read: the xz decoder serves one stream at a time, and both may need it.
+    const modules: SpooledModule[] = [];
+    for (const file of this.#modules) {
+      signal.throwIfAborted();
+      modules.push({ ...file, ...parseModule(file.path, await readSpooledModule(this.#spool, file)) });
+    }
     return {
       version: this.#version!,
       vmlinuz: this.#vmlinuz!,
-      modules: this.#modules,
+      modules,
       lists: this.#lists,
     };
   }

@@ -5,6 +5,7 @@ import { decompress, sniffCompression, streamOf } from "./decompress.ts";
 import { EM_X86_64, isElf64, readElfExecutable } from "./elf.ts";
 import { decodeLz4Legacy } from "./lz4.ts";
 import { decodeKernelXz } from "./xz_bcj.ts";
+import { decodeZstd } from "./zstd.ts";
 
 /** XEN_ELFNOTE_PHYS32_ENTRY: where a hypervisor enters through PVH. Source: Linux xen/interface/elfnote.h */
 const PVH_NOTE = { name: "Xen", type: 18 } as const;
@@ -27,7 +28,8 @@ export async function writeVmlinux(
   const hash = createHash("sha256");
   await using file = await files.open(path, { write: true, read: true, createNew: true, mode: 0o644 });
   let at = 0;
-  for await (const chunk of isElf64(image) ? [image] : unpack(findPayload(image))) {
+  const payload = isElf64(image) ? undefined : findPayload(image);
+  for await (const chunk of payload ? unpack(payload) : [image]) {
     if (at + chunk.length > MAX_VMLINUX_BYTES) {
       throw corrupt(`it has more than ${MAX_VMLINUX_BYTES} bytes unpacked`);
     }
@@ -35,6 +37,7 @@ export async function writeVmlinux(
     await file.writeAt(chunk, at);
     at += chunk.length;
   }
+  if (payload && at !== unpackedSizeOf(payload)) throw corrupt("it does not have the size that it says");
   const elf = await readElfExecutable(file, "the kernel image");
   if (elf.machine !== EM_X86_64) {
     throw unsupported("it is for another processor than x86-64", "Use a kernel package for amd64");
@@ -55,9 +58,20 @@ function findPayload(image: Uint8Array): Uint8Array {
   const setupSectors = image[0x1f1] === 0 ? 4 : image[0x1f1]!;
   const start = (setupSectors + 1) * SECTOR_BYTES + view.getUint32(0x248, true);
   const length = view.getUint32(0x24c, true);
-  // The build appends the unpacked size (u32) to every format but gzip, which ends with it anyway.
   if (length < 8 || start + length > image.length) throw corrupt("its payload lies outside the file");
   return image.subarray(start, start + length);
+}
+
+/** The build appends it (u32) to every format but gzip, which ends with it anyway. */
+function unpackedSizeOf(payload: Uint8Array): number {
+  return new DataView(payload.buffer, payload.byteOffset, payload.byteLength)
+    .getUint32(payload.length - 4, true);
+}
+
+function cappedSize(payload: Uint8Array): number {
+  const sizeBytes = unpackedSizeOf(payload);
+  if (sizeBytes <= MAX_VMLINUX_BYTES) return sizeBytes;
+  throw corrupt(`it has more than ${MAX_VMLINUX_BYTES} bytes unpacked`);
 }
 
 function unpack(payload: Uint8Array): AsyncIterable<Uint8Array> | Iterable<Uint8Array> {
@@ -68,6 +82,8 @@ function unpack(payload: Uint8Array): AsyncIterable<Uint8Array> | Iterable<Uint8
       return decodeLz4Legacy(withoutSize);
     case "xz":
       return decodeKernelXz(withoutSize, MAX_VMLINUX_BYTES);
+    case "zstd":
+      return [decodeZstd(withoutSize, cappedSize(payload), "the kernel image")];
     case "gzip":
       return decompress(streamOf(payload), "the kernel image");
     case "none":
@@ -75,7 +91,7 @@ function unpack(payload: Uint8Array): AsyncIterable<Uint8Array> | Iterable<Uint8
     default:
       throw unsupported(
         `it is compressed with ${compression}`,
-        "Use a kernel that was built with CONFIG_KERNEL_LZ4, _XZ or _GZIP, or an uncompressed one",
+        "Use a kernel that was built with CONFIG_KERNEL_LZ4, _XZ, _ZSTD or _GZIP, or an uncompressed one",
       );
   }
 }

@@ -20,7 +20,7 @@ const MAX_BLOCKS = 4096;
 
 interface Block {
   readonly offsetBytes: number;
-  /** Header, compressed data and check, without padding. */
+  /** Header, compressed data and check, without the padding before the check. */
   readonly unpaddedBytes: number;
   readonly uncompressedBytes: number;
 }
@@ -77,15 +77,16 @@ async function decodeBlock(
   check: number,
   checkBytes: number,
 ): Promise<Uint8Array> {
-  const whole = stream.subarray(block.offsetBytes, block.offsetBytes + block.unpaddedBytes);
+  // The padding that the index does not count stands between the data and their check.
+  const whole = stream.subarray(block.offsetBytes, block.offsetBytes + align4(block.unpaddedBytes));
   const headerBytes = ((whole[0] ?? 0) + 1) * 4;
-  const dataEnd = whole.length - checkBytes;
+  const dataEnd = block.unpaddedBytes - checkBytes;
   if (headerBytes >= dataEnd) throw corrupt("a block is too short");
   const { hasX86Filter, dictionary } = parseBlockHeader(whole.subarray(0, headerBytes));
   const alone = wrapLzma2(whole.subarray(headerBytes, dataEnd), dictionary, block.uncompressedBytes);
   const bytes = await decompressBytes(alone, block.uncompressedBytes, "the kernel image");
   if (hasX86Filter) undoX86Filter(bytes);
-  if (check === CHECK_CRC32 && crc32(bytes) !== uint32(whole, dataEnd)) {
+  if (check === CHECK_CRC32 && crc32(bytes) !== uint32(whole, align4(dataEnd))) {
     throw corrupt("a block's checksum is wrong");
   }
   return bytes;

@@ -16,7 +16,7 @@ export const mke2fsDiskBuilder: DiskBuilder = async (path, { label }, fill) => {
     const root = await fill(sink);
     await writeTree(root, `${work}/root`);
     const { code, stderr } = await new Deno.Command("/usr/sbin/mke2fs", {
-      args: ["-q", "-t", "ext4", "-L", label.slice(0, 16), "-d", `${work}/root`, path, "256M"],
+      args: ["-q", "-t", "ext4", "-L", label.slice(0, 16), "-d", `${work}/root`, path, "1G"],
       stderr: "piped",
     }).output();
     assert.equal(code, 0, new TextDecoder().decode(stderr));
