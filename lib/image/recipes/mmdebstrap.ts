@@ -20,6 +20,22 @@ type Tools = Pick<Host, "processes" | "files">;
 /** More than any of its error messages needs. */
 const SHOWN_ERROR_LINES = 6;
 
+/**
+ * Runs the command in a session of its own and passes SIGTERM on to all of it. mmdebstrap needs both: when it
+ * fails to write its archive it sends SIGHUP to its whole process group, which would be banger's; and when it
+ * is told to stop, it waits for the children it has at that moment, which must be told too.
+ */
+const IN_OWN_SESSION = `
+trap : HUP
+trap 'trap : TERM; kill -TERM 0' TERM
+"$@" &
+while :; do
+  wait $!
+  code=$?
+  kill -0 $! 2> /dev/null || exit $code
+done
+`;
+
 /** As root where banger is root, else in a user namespace. */
 async function startMmdebstrap(
   host: Tools,
@@ -29,7 +45,9 @@ async function startMmdebstrap(
   await requireTool(host, "mmdebstrap", "sudo apt install mmdebstrap");
   const asRoot = (await output(host, "id", ["-u"])) === "0";
   if (!asRoot) await requireUserNamespaces(host);
-  return await host.processes.pipe(mmdebstrapCommand(root, asRoot ? "root" : "unshare"), signal);
+  const { program, args, ...rest } = mmdebstrapCommand(root, asRoot ? "root" : "unshare");
+  const session = ["sh", "-c", IN_OWN_SESSION, "sh", program, ...args];
+  return await host.processes.pipe({ ...rest, program: "setsid", args: session }, signal);
 }
 
 /** Source: mmdebstrap(1) */

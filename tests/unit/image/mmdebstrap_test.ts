@@ -54,10 +54,19 @@ async function readAll(archive: AsyncIterable<Uint8Array>): Promise<string> {
   return text;
 }
 
+/** In a session of its own: mmdebstrap signals its whole process group. */
+function assertStarted(started: readonly CommandLine[], mode: "root" | "unshare"): void {
+  const { program, args, env } = mmdebstrapCommand(ROOT, mode);
+  assert.equal(started.length, 1);
+  assert.equal(started[0]!.program, "setsid");
+  assert.deepEqual(started[0]!.args.slice(3), ["sh", program, ...args]);
+  assert.deepEqual(started[0]!.env, env);
+}
+
 Deno.test("withMmdebstrap() runs as root where banger is root, and hands over the archive", async () => {
   const { host, started } = fakeHost({ uid: "0", programs: ["mmdebstrap"] });
   assert.equal(await withMmdebstrap(host, ROOT, NEVER, readAll), "tar");
-  assert.deepEqual(started, [mmdebstrapCommand(ROOT, "root")]);
+  assertStarted(started, "root");
 });
 
 Deno.test("withMmdebstrap() runs in a user namespace elsewhere", async () => {
@@ -67,7 +76,7 @@ Deno.test("withMmdebstrap() runs in a user namespace elsewhere", async () => {
     files: { "/etc/subuid": "bob:1:2\nann:100000:65536\n", "/etc/subgid": "1000:100000:65536\n" },
   });
   await withMmdebstrap(host, ROOT, NEVER, readAll);
-  assert.deepEqual(started, [mmdebstrapCommand(ROOT, "unshare")]);
+  assertStarted(started, "unshare");
 });
 
 Deno.test("mmdebstrapCommand() asks for one tar on stdout from the host's mirrors, dated the same each time", () => {
