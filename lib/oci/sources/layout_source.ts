@@ -30,7 +30,7 @@ export function layoutSource(
   return {
     name,
     isLocal: true,
-    fetchRoot: async () => await fetch(chosen(await readEntries(files, directory, name), choice, name)),
+    fetchRoot: async () => await fetch(chooseImage(await readEntries(files, directory, name), choice, name)),
     fetchManifest: fetch,
     openBlob: (descriptor, offsetBytes) => {
       const range = { offsetBytes, sizeBytes: descriptor.sizeBytes - offsetBytes };
@@ -65,7 +65,17 @@ async function readEntries(files: Files, directory: string, name: string): Promi
   return index.entries;
 }
 
-function chosen(entries: readonly IndexEntry[], choice: string | undefined, name: string): IndexEntry {
+/**
+ * The one image that a choice leaves.
+ *
+ * @param choice a tag or a digest
+ * @throws {BangerError} `not_found`, `invalid_argument` where several are left
+ */
+export function chooseImage(
+  entries: readonly IndexEntry[],
+  choice: string | undefined,
+  name: string,
+): IndexEntry {
   const tags = entries.map((entry) => entry.annotations.get(REF_NAME)).filter((tag) => tag !== undefined);
   const fitting = choice === undefined
     ? entries

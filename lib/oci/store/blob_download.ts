@@ -80,14 +80,19 @@ export class BlobDownload {
     };
   }
 
-  /** The bytes as they arrive. @throws what made the download fail */
-  async *read(): AsyncGenerator<Uint8Array> {
+  /**
+   * The bytes as they arrive; each chunk is valid until the next.
+   *
+   * @throws what made the download fail; the signal's reason
+   */
+  async *read(signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    using aborted = abortion(signal);
     if (this.descriptor.sizeBytes > 0) {
-      await this.#waitFor(1);
+      await this.#waitFor(1, aborted);
       await using file = await this.#openToRead();
-      yield* this.#readFrom(file);
+      yield* this.#readFrom(file, aborted);
     }
-    await this.#done;
+    await Promise.race([this.#done, aborted.promise]);
   }
 
   /** Open under its first name, the file stays readable when it is renamed. */
@@ -101,14 +106,14 @@ export class BlobDownload {
     return await this.#host.files.open(this.#finalPath, { read: true });
   }
 
-  async *#readFrom(file: RandomAccessFile): AsyncGenerator<Uint8Array> {
+  async *#readFrom(file: RandomAccessFile, aborted: Abortion): AsyncGenerator<Uint8Array> {
     const buffer = new Uint8Array(READ_BYTES);
     for (let at = 0; at < this.descriptor.sizeBytes;) {
-      await this.#waitFor(at + 1);
+      await this.#waitFor(at + 1, aborted);
       const length = await file.readAt(buffer.subarray(0, Math.min(READ_BYTES, this.#writtenBytes - at)), at);
       if (length === 0) {
         // It began again from the start: what is there catches up with us.
-        await this.#waitFor(at + 1);
+        await this.#waitFor(at + 1, aborted);
         continue;
       }
       at += length;
@@ -116,8 +121,10 @@ export class BlobDownload {
     }
   }
 
-  async #waitFor(writtenBytes: number): Promise<void> {
-    while (this.#writtenBytes < writtenBytes && !this.#isOver) await this.#wake.promise;
+  async #waitFor(writtenBytes: number, aborted: Abortion): Promise<void> {
+    while (this.#writtenBytes < writtenBytes && !this.#isOver) {
+      await Promise.race([this.#wake.promise, aborted.promise]);
+    }
     if (this.#writtenBytes < writtenBytes) await this.#done;
   }
 
@@ -234,4 +241,18 @@ export class BlobDownload {
       { cause: broken },
     );
   }
+}
+
+/** A signal as a promise that rejects, and lets go of the signal when it is disposed. */
+interface Abortion extends Disposable {
+  readonly promise: Promise<never>;
+}
+
+function abortion(signal: AbortSignal): Abortion {
+  signal.throwIfAborted();
+  const { promise, reject } = Promise.withResolvers<never>();
+  promise.catch(() => {});
+  const onAbort = () => reject(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  return { promise, [Symbol.dispose]: () => signal.removeEventListener("abort", onAbort) };
 }

@@ -1,13 +1,25 @@
 import type { Clock, Files } from "../../base/host.ts";
 import { BangerError } from "../../base/errors.ts";
 import { algorithmOf, type Digest, Digester, digestOf, hexOf, isDigest } from "../model/digest.ts";
-import { type Descriptor, parseManifest } from "../model/manifest.ts";
+import { type Descriptor, OCI_INDEX, parseManifest } from "../model/manifest.ts";
 import { MAX_JSON_BYTES } from "../model/json.ts";
 import { BlobDownload, type OpenBlob } from "./blob_download.ts";
 
 const LAYOUT = `{"imageLayoutVersion":"1.0.0"}`;
 const EMPTY_INDEX =
   `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`;
+
+const REF_NAME = "org.opencontainers.image.ref.name";
+
+/** The oldest are forgotten: the index must stay readable. */
+const MAX_NAMES = 500;
+
+interface IndexEntryJson {
+  readonly mediaType: string;
+  readonly digest: Digest;
+  readonly size: number;
+  readonly annotations?: Readonly<Record<string, string>>;
+}
 
 /**
  * Blobs by digest in a directory that is an OCI image-layout, so that other tools can read it.
@@ -20,7 +32,7 @@ const EMPTY_INDEX =
  */
 export class ContentStore {
   readonly #host: { readonly files: Files; readonly clock: Clock };
-  readonly #directory: string;
+  readonly directory: string;
   readonly #ingestDirectory: string;
   readonly #downloads = new Map<Digest, BlobDownload>();
   /** Checked by this process, and not written by anybody since. */
@@ -33,7 +45,7 @@ export class ContentStore {
     ingest: string,
   ) {
     this.#host = host;
-    this.#directory = directory;
+    this.directory = directory;
     this.#ingestDirectory = ingest;
   }
 
@@ -77,7 +89,7 @@ export class ContentStore {
 
   /** Where a blob is, or would be. */
   blobPath(digest: Digest): string {
-    return `${this.#directory}/blobs/${algorithmOf(digest)}/${hexOf(digest)}`;
+    return `${this.directory}/blobs/${algorithmOf(digest)}/${hexOf(digest)}`;
   }
 
   /**
@@ -127,11 +139,19 @@ export class ContentStore {
     await this.#host.files.writeAtomic(this.blobPath(digest), bytes);
   }
 
-  /** Stores what comes, whatever it is. */
-  async putStream(content: AsyncIterable<Uint8Array>): Promise<{ digest: Digest; sizeBytes: number }> {
+  /**
+   * Stores what comes, whatever it is.
+   *
+   * @param expected what its digest must be, where that is known
+   * @throws {BangerError} `corrupt_data` where it is another
+   */
+  async putStream(
+    content: AsyncIterable<Uint8Array>,
+    expected?: Digest,
+  ): Promise<{ digest: Digest; sizeBytes: number }> {
     const { files } = this.#host;
     const path = this.#newIngestPath();
-    const digester = new Digester();
+    const digester = new Digester(expected === undefined ? "sha256" : algorithmOf(expected));
     let sizeBytes = 0;
     try {
       {
@@ -143,6 +163,9 @@ export class ContentStore {
         }
       }
       const digest = digester.digest();
+      if (expected !== undefined && digest !== expected) {
+        throw new BangerError("corrupt_data", `Cannot use ${expected}: its content has another digest`);
+      }
       await files.rename(path, this.blobPath(digest));
       this.#verified.add(digest);
       return { digest, sizeBytes };
@@ -179,6 +202,38 @@ export class ContentStore {
     return download;
   }
 
+  /** Lists an image in the layout's index, where other tools and `prune` find it; a name before gives way. */
+  async nameImage(name: string, descriptor: Descriptor): Promise<void> {
+    const entry = {
+      mediaType: descriptor.mediaType,
+      digest: descriptor.digest,
+      size: descriptor.sizeBytes,
+      annotations: { [REF_NAME]: name },
+    };
+    await this.#changeIndex((entries) => [
+      ...entries.filter(({ annotations }) => annotations?.[REF_NAME] !== name).slice(1 - MAX_NAMES),
+      entry,
+    ]);
+  }
+
+  async #changeIndex(
+    change: (entries: readonly IndexEntryJson[]) => readonly IndexEntryJson[],
+  ): Promise<void> {
+    const path = `${this.directory}/index.json`;
+    await using _lock = await this.#host.files.lock(`${this.directory}/index.lock`);
+    const bytes = await this.#host.files.readBytes(path, MAX_JSON_BYTES);
+    const index = parseManifest(bytes, OCI_INDEX);
+    const before = index.kind === "index" ? index.entries : [];
+    const entries = change(before.map(({ mediaType, digest, sizeBytes, annotations }) => ({
+      mediaType,
+      digest,
+      size: sizeBytes,
+      annotations: Object.fromEntries(annotations),
+    })));
+    const next = { schemaVersion: 2, mediaType: OCI_INDEX, manifests: entries };
+    await this.#host.files.writeAtomic(path, JSON.stringify(next));
+  }
+
   /** Keeps blobs from being pruned until the result is disposed. */
   pin(digests: readonly Digest[]): Disposable {
     for (const digest of digests) this.#pins.set(digest, (this.#pins.get(digest) ?? 0) + 1);
@@ -197,7 +252,7 @@ export class ContentStore {
   }
 
   /**
-   * Removes all blobs but those that the kept manifests need and those in use.
+   * Removes all blobs but those that the kept manifests need and those in use, and their names.
    *
    * @param keep digests of manifests or indexes
    * @returns what was removed
@@ -207,17 +262,18 @@ export class ContentStore {
     const kept = await this.#reachable(keep);
     let blobs = 0;
     let sizeBytes = 0;
-    for (const algorithm of await files.list(`${this.#directory}/blobs`)) {
-      for (const hex of await files.list(`${this.#directory}/blobs/${algorithm}`)) {
+    for (const algorithm of await files.list(`${this.directory}/blobs`)) {
+      for (const hex of await files.list(`${this.directory}/blobs/${algorithm}`)) {
         const digest = `${algorithm}:${hex}`;
         if (isDigest(digest) && (kept.has(digest) || this.#pins.has(digest))) continue;
-        const path = `${this.#directory}/blobs/${algorithm}/${hex}`;
+        const path = `${this.directory}/blobs/${algorithm}/${hex}`;
         sizeBytes += (await files.stat(path))?.allocatedBytes ?? 0;
         blobs++;
         await files.remove(path);
         if (isDigest(digest)) this.#verified.delete(digest);
       }
     }
+    await this.#changeIndex((entries) => entries.filter(({ digest }) => kept.has(digest)));
     return { blobs, sizeBytes };
   }
 
