@@ -31,9 +31,12 @@ const CHECKSUM_HIGH = 0x82;
 /** Where extended attributes begin in an inode. */
 export const INODE_XATTR_START = 128 + EXTRA_SIZE;
 
-/** Two extra bits carry seconds up to the year 2446. */
+/**
+ * Two extra bits carry seconds up to the year 2446, but an old kernel wrote times before 1970 as ones after
+ * 2310-04-04, and e2fsck still takes them for that.
+ */
 export const MIN_SECONDS = -(2 ** 31);
-export const MAX_SECONDS = 2 ** 34 - 2 ** 31 - 1;
+export const MAX_SECONDS = 2 ** 33 + 2 ** 31 - 1;
 
 /** What the checksums of an inode, its directory blocks and its extent blocks start with. */
 export function inodeChecksumSeed(checksumSeed: number, inodeNumber: number, generation = 0): number {

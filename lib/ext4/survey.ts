@@ -171,7 +171,7 @@ class Surveyor {
     }
     const { seconds, nanoseconds } = mtime;
     if (!Number.isInteger(seconds) || seconds < MIN_SECONDS || seconds > MAX_SECONDS) {
-      throw cannotStore(place, name, "its time is before 1901 or after 2446");
+      throw cannotStore(place, name, "its time is before 1901 or after 2310");
     }
     if (!isWithin(nanoseconds, 999_999_999)) {
       throw cannotStore(place, name, "its nanoseconds are out of range");

@@ -58,7 +58,7 @@ function randomAttributes(below: Below): Attributes {
     mode: below(0o10000),
     uid: below(4) === 0 ? below(2 ** 32) : below(3) * 1000,
     gid: below(4) === 0 ? below(2 ** 32) : below(3) * 1000,
-    mtime: { seconds: below(2 ** 34) - 2 ** 31, nanoseconds: below(1_000_000_000) },
+    mtime: { seconds: below(2 ** 33 + 2 ** 32) - 2 ** 31, nanoseconds: below(1_000_000_000) },
     xattrs,
   });
 }

@@ -241,8 +241,8 @@ const BAD_TREES: readonly [string, (root: DirectoryInode) => void, ErrorCode, Re
     /same directory/,
   ],
   [
-    "a time after 2446",
-    (root) => void addDirectory(root, "d", { mtime: { seconds: 2 ** 34, nanoseconds: 0 } }),
+    "a time after 2310",
+    (root) => void addDirectory(root, "d", { mtime: { seconds: 2 ** 33 + 2 ** 31, nanoseconds: 0 } }),
     "corrupt_data",
     /time/,
   ],
