@@ -1,5 +1,5 @@
 /**
- * Compiles the three executables into build/bin. `banger` comes last, since it carries the tails of the
+ * Bundles and compiles the three executables into build/bin. `banger` comes last, since it carries the tails of the
  * other two: what `deno compile` appended to the runtime that all three share.
  *
  * deno task build [--force]
@@ -62,18 +62,26 @@ async function stampOfCheckout(): Promise<BuildStamp> {
   return { version, commit: isDirty ? `${commit}-dirty` : commit, builtAt };
 }
 
-async function compile(executable: Executable, stamp: BuildStamp): Promise<void> {
-  const { name, entry, flags, includes } = executable;
+/**
+ * Bundles first: one file without packages starts in half the time, and `deno compile` would put every
+ * package of the lock file into every executable.
+ */
+async function compile({ name, entry, flags, includes }: Executable, stamp: BuildStamp): Promise<void> {
+  const bundle = `${root}build/${name}.js`;
+  await output(Deno.execPath(), ["bundle", "--quiet", "--frozen", "--output", bundle, entry]);
   await output(Deno.execPath(), [
     "compile",
     "--quiet",
     "--no-check",
-    "--frozen",
+    "--no-config",
+    "--no-lock",
+    "--no-npm",
+    "--no-remote",
     ...flags,
     ...includes.flatMap((path) => ["--include", path]),
     "--output",
     `${BIN_DIRECTORY}/${name}`,
-    entry,
+    bundle,
     buildStampArgument(stamp),
   ]);
 }
