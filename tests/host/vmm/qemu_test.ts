@@ -1,0 +1,237 @@
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { BangerError } from "../../../lib/base/errors.ts";
+import type { Machine, MachineSpec } from "../../../lib/vmm/driver.ts";
+import { qemuDriver } from "../../../lib/vmm/qemu/driver.ts";
+import { parseMachineRecord } from "../../../lib/vmm/record.ts";
+import { writeOverlay } from "../../../lib/vmm/qcow2.ts";
+import { watchBoot } from "../../../lib/vmm/watchdog.ts";
+import { Bench, host, reaped, tinyKernel } from "./tiny_guest.ts";
+
+const driver = qemuDriver(host);
+const kernel = await tinyKernel();
+const MIB = 1024 * 1024;
+
+function isError(code: string, text: RegExp) {
+  return (thrown: unknown) => {
+    assert.ok(thrown instanceof BangerError, String(thrown));
+    assert.equal(thrown.code, code, thrown.message);
+    assert.match(thrown.message, text);
+    return true;
+  };
+}
+
+/** Runs a machine for one test and makes sure that nothing of it is left. */
+async function withMachine(spec: MachineSpec, body: (machine: Machine) => Promise<void>): Promise<void> {
+  const machine = await driver.launch(spec);
+  try {
+    await body(machine);
+  } finally {
+    await machine.kill();
+    await reaped(machine.record.process, ...machine.record.helpers);
+  }
+  assert.equal(await machine.isAlive(), false);
+  assert.equal(await host.files.stat(machine.record.controlSocket), undefined);
+}
+
+Deno.test("QEMU gives the guest its disks in order, its port and its address", async () => {
+  await using bench = await Bench.open();
+  const drives = [
+    { id: "root", path: await bench.disk("root", 8 * MIB), format: "raw", readOnly: false },
+    { id: "work", path: await bench.disk("wo,rk", 4 * MIB), format: "raw", readOnly: false },
+    { id: "config", path: await bench.disk("config", 1 * MIB), format: "raw", readOnly: true },
+    { id: "modules", path: await bench.disk("modules", 2 * MIB), format: "raw", readOnly: true },
+  ] as const;
+  const network = { mode: "user", mac: "52:54:00:12:34:56" } as const;
+  await withMachine(bench.spec(kernel, "disks", { drives, network, cpus: 2 }), async (machine) => {
+    await bench.waitForConsole("banger-init: idle");
+    assert.deepEqual(bench.consoleText.match(/^(disk|port|mac): .*$/gm)?.map((line) => line.trim()), [
+      "disk: vda root 16384 ro=0",
+      "disk: vdb work 8192 ro=0",
+      "disk: vdc config 2048 ro=1",
+      "disk: vdd modules 4096 ro=1",
+      "port: banger.agent",
+      "mac: 52:54:00:12:34:56",
+    ]);
+    assert.equal(await machine.status(), "running");
+    assert.ok((await machine.cpuTimeMs())! > 0);
+  });
+});
+
+Deno.test("a QEMU machine is paused, found again after a restart, resumed, and killed", async () => {
+  await using bench = await Bench.open();
+  await withMachine(bench.spec(kernel, "nothing"), async (machine) => {
+    const outcome = await watchBoot(host, {
+      machine,
+      readConsole: () => Promise.resolve(bench.consoleText),
+      isAgentUp: () => Promise.resolve(bench.consoleText.includes("banger-init: idle")),
+    });
+    assert.equal(outcome.kind, "up", JSON.stringify(outcome));
+    await machine.pause();
+    assert.equal(await machine.status(), "paused");
+    const record = parseMachineRecord(JSON.parse(JSON.stringify(machine.record)));
+    const adopted = await qemuDriver(host).adopt(record);
+    assert.equal(await adopted?.status(), "paused");
+    await host.clock.sleep(300);
+    const frozen = bench.consoleText;
+    await host.clock.sleep(600);
+    assert.equal(bench.consoleText, frozen, "a paused guest printed something");
+    await adopted!.resume();
+    await bench.waitForConsole(new RegExp(`^.{${frozen.length}}.`, "s"));
+    await Promise.all([machine.status(), machine.status(), adopted!.status(), machine.status()]);
+    await adopted!.kill();
+    assert.equal(await machine.status(), "ended");
+    await assert.rejects(machine.pause(), isError("wrong_state", /it has ended/));
+    assert.equal(await driver.adopt(record), undefined);
+  });
+});
+
+for (const [how, script] of [["powers off", "poweroff"], ["panics", "panic"]] as const) {
+  Deno.test(`QEMU ends when the guest ${how}, and leaves nothing`, async () => {
+    await using bench = await Bench.open();
+    const machine = await driver.launch(bench.spec(kernel, script));
+    try {
+      assert.equal(await machine.waitForExit(60_000), true, bench.consoleText);
+    } finally {
+      await machine.kill();
+      await reaped(machine.record.process);
+    }
+    assert.equal(await host.files.stat(machine.record.controlSocket), undefined);
+  });
+}
+
+Deno.test("the guest's port carries bytes both ways", async () => {
+  await using bench = await Bench.open();
+  await withMachine(bench.spec(kernel, "ports"), async () => {
+    await bench.waitForConsole("banger-init: port");
+    const sent = new TextEncoder().encode("ping");
+    const buffer = new Uint8Array(16);
+    assert.ok(bench.serial, "QEMU's port connects before the guest runs");
+    await bench.serial.write(sent);
+    assert.equal(new TextDecoder().decode(buffer.subarray(0, (await bench.serial.read(buffer))!)), "ping");
+  });
+});
+
+Deno.test("what a guest writes goes to the overlay, and the image below stays as it is", async () => {
+  await using bench = await Bench.open();
+  const image = await bench.disk("image", 16 * MIB);
+  const content = new Uint8Array(16 * MIB);
+  content.set(new TextEncoder().encode("from-image!!"));
+  await Deno.writeFile(image, content);
+  const overlay = `${bench.directory}/root.qcow2`;
+  await writeOverlay(host, overlay, { backingPath: image, virtualSizeBytes: 32 * MIB });
+  const drives = [{
+    id: "root",
+    path: overlay,
+    format: "qcow2",
+    backingPath: image,
+    readOnly: false,
+  }] as const;
+  await withMachine(bench.spec(kernel, "overlay", { drives }), async () => {
+    await bench.waitForConsole("banger-init: idle");
+    assert.match(bench.consoleText, /^read: from-image!!\r$/m);
+    assert.match(bench.consoleText, /^written\r$/m);
+  });
+  assert.equal(Buffer.compare(await Deno.readFile(image), content), 0, "the image was written to");
+});
+
+Deno.test("two machines share one image below their overlays", async () => {
+  await using first = await Bench.open();
+  await using second = await Bench.open();
+  const image = await first.disk("image", 4 * MIB);
+  const machines: Machine[] = [];
+  try {
+    for (const bench of [first, second]) {
+      const path = `${bench.directory}/root.qcow2`;
+      await writeOverlay(host, path, { backingPath: image, virtualSizeBytes: 4 * MIB });
+      const drives = [{ id: "root", path, format: "qcow2", backingPath: image, readOnly: false }] as const;
+      machines.push(await driver.launch(bench.spec(kernel, "nothing", { drives })));
+    }
+    for (const machine of machines) assert.equal(await machine.status(), "running");
+  } finally {
+    for (const machine of machines) {
+      await machine.kill();
+      await reaped(machine.record.process);
+    }
+  }
+});
+
+Deno.test("launch() says in QEMU's words why it ended at once, and leaves nothing", async () => {
+  await using bench = await Bench.open();
+  const drives = [{ id: "root", path: `${bench.directory}/absent`, format: "raw", readOnly: false }] as const;
+  await assert.rejects(
+    driver.launch(bench.spec(kernel, "nothing", { drives })),
+    isError("boot_failed", /QEMU ended at once: .*absent.*No such file/),
+  );
+  assert.deepEqual(await host.files.list(bench.directory), ["console.sock", "serial.sock", "vmm.log"]);
+});
+
+Deno.test("launch() refuses a disk that another machine writes", async () => {
+  await using bench = await Bench.open();
+  await using other = await Bench.open();
+  const drives = [{
+    id: "work",
+    path: await bench.disk("work", MIB),
+    format: "raw",
+    readOnly: false,
+  }] as const;
+  await withMachine(bench.spec(kernel, "nothing", { drives }), async () => {
+    await assert.rejects(
+      driver.launch(other.spec(kernel, "nothing", { drives })),
+      isError("boot_failed", /lock/),
+    );
+  });
+});
+
+Deno.test("launch() without QEMU says what to install", async () => {
+  await using bench = await Bench.open();
+  await assert.rejects(
+    qemuDriver(host, { program: "qemu-system-absent" }).launch(bench.spec(kernel, "nothing")),
+    isError("missing_tool", /not installed/),
+  );
+});
+
+Deno.test("launch() refuses a runtime directory whose sockets would not fit", async () => {
+  await using bench = await Bench.open();
+  const runtimeDirectory = `${bench.directory}/${"x".repeat(100)}`;
+  await assert.rejects(
+    driver.launch(bench.spec(kernel, "nothing", { runtimeDirectory })),
+    isError("host_unsupported", /107 is the most/),
+  );
+});
+
+Deno.test("launch() that is cancelled leaves no process", async () => {
+  await using bench = await Bench.open();
+  const cancel = new AbortController();
+  const launching = driver.launch(bench.spec(kernel, "nothing"), cancel.signal);
+  const reason = new Error("cancelled by the test");
+  const timer = setTimeout(() => cancel.abort(reason), 20);
+  await assert.rejects(launching, reason);
+  clearTimeout(timer);
+  const { stdout } = await host.processes.run({ program: "ps", args: ["-eo", "args"] });
+  assert.ok(!stdout.includes(bench.directory), stdout);
+});
+
+Deno.test("adopt() takes a process that only has the pid for gone", async () => {
+  await using bench = await Bench.open();
+  await withMachine(bench.spec(kernel, "nothing"), async (machine) => {
+    const stale = { ...machine.record, process: { ...machine.record.process, startTimeTicks: 1 } };
+    stale.controlSocket = `${bench.directory}/other.sock`;
+    assert.equal(await driver.adopt(stale), undefined);
+    const otherBoot = { ...stale, process: { ...machine.record.process, bootId: "another boot" } };
+    assert.equal(await driver.adopt(otherBoot), undefined);
+    assert.equal(await machine.status(), "running", "the machine that has the pid was touched");
+  });
+});
+
+Deno.test("adopt() does not take a QEMU that can't be talked to for gone", async () => {
+  await using bench = await Bench.open();
+  await withMachine(bench.spec(kernel, "nothing"), async (machine) => {
+    const controlSocket = `${bench.directory}/nobody.sock`;
+    await assert.rejects(
+      driver.adopt({ ...machine.record, controlSocket }),
+      isError("state_broken", /does not answer/),
+    );
+    assert.equal(await machine.isAlive(), true);
+  });
+});
