@@ -40,6 +40,16 @@ export function assertSocketPathFits(path: string): void {
   );
 }
 
+/** 0 to 2 are the hypervisor's, the loopback's and the host's, the highest means "any" (vsock(7)). */
+const MIN_CID = 3;
+const MAX_CID = 2 ** 32 - 2;
+
+/** @throws {BangerError} `invalid_argument` */
+export function assertGuestCid(cid: number): void {
+  if (Number.isInteger(cid) && cid >= MIN_CID && cid <= MAX_CID) return;
+  throw new BangerError("invalid_argument", `Cannot use ${cid} as a guest's vsock CID: it is no guest's`);
+}
+
 const LOG_TAIL_BYTES = 2048;
 const LOG_TAIL_LINES = 5;
 

@@ -11,7 +11,7 @@ import type {
   VmmDriver,
 } from "../driver.ts";
 import { runtimeSockets } from "../driver.ts";
-import { assertSocketPathFits, endHelpers, lastLogLines } from "../helpers.ts";
+import { assertGuestCid, assertSocketPathFits, endHelpers, lastLogLines } from "../helpers.ts";
 import { QEMU_PROGRAM, qemuArguments } from "./command_line.ts";
 import { type QemuHost, QemuMachine } from "./machine.ts";
 import { runQmpCommands } from "./qmp.ts";
@@ -45,6 +45,7 @@ async function launch(
 ): Promise<Machine> {
   signal.throwIfAborted();
   for (const path of Object.values(runtimeSockets(spec.runtimeDirectory))) assertSocketPathFits(path);
+  if ("cid" in spec.transport) assertGuestCid(spec.transport.cid);
   const program = await findQemu(host, options.program ?? QEMU_PROGRAM);
   const acceleration = options.acceleration ?? await chooseAcceleration(host);
   const sockets = runtimeSockets(spec.runtimeDirectory);

@@ -1,25 +1,15 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { BangerError } from "../../../lib/base/errors.ts";
 import type { Machine, MachineSpec } from "../../../lib/vmm/driver.ts";
 import { qemuDriver } from "../../../lib/vmm/qemu/driver.ts";
 import { parseMachineRecord } from "../../../lib/vmm/record.ts";
 import { writeOverlay } from "../../../lib/vmm/qcow2.ts";
 import { watchBoot } from "../../../lib/vmm/watchdog.ts";
-import { Bench, host, reaped, tinyKernel } from "./tiny_guest.ts";
+import { Bench, host, isError, reaped, tinyKernel } from "./tiny_guest.ts";
 
 const driver = qemuDriver(host);
 const kernel = await tinyKernel();
 const MIB = 1024 * 1024;
-
-function isError(code: string, text: RegExp) {
-  return (thrown: unknown) => {
-    assert.ok(thrown instanceof BangerError, String(thrown));
-    assert.equal(thrown.code, code, thrown.message);
-    assert.match(thrown.message, text);
-    return true;
-  };
-}
 
 /** Runs a machine for one test and makes sure that nothing of it is left. */
 async function withMachine(spec: MachineSpec, body: (machine: Machine) => Promise<void>): Promise<void> {

@@ -1,5 +1,6 @@
 /** The smallest guest that can say something: Debian's cloud kernel and a busybox initramfs. */
 import assert from "node:assert/strict";
+import { BangerError } from "../../../lib/base/errors.ts";
 import type { ProcessIdentity } from "../../../lib/base/host.ts";
 import { writeCpio } from "../../../lib/kernel/cpio.ts";
 import { writeVmlinux } from "../../../lib/kernel/vmlinux.ts";
@@ -127,6 +128,16 @@ async function tinyInitramfs(unpacked: string): Promise<Uint8Array> {
     ...Object.entries(SCRIPTS).map(([name, script]) => file(`tiny/${name}`, text(script))),
     file("init", text(INIT)),
   ]);
+}
+
+/** For assert.rejects: banger's error of that code, whose message matches. */
+export function isError(code: string, text: RegExp) {
+  return (thrown: unknown) => {
+    assert.ok(thrown instanceof BangerError, String(thrown));
+    assert.equal(thrown.code, code, thrown.message);
+    assert.match(thrown.message, text);
+    return true;
+  };
 }
 
 /**
