@@ -6,9 +6,6 @@ import { checked, cString, type Libc, O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDWR } 
 import { readSmallFile } from "./small_files.ts";
 
 const PORTS_DIRECTORY = "/sys/class/virtio-ports";
-const MAX_DEVICES = 2;
-/** QEMU's own limit (`max_ports`). */
-const MAX_PORTS = 31;
 /** A port's name reaches the kernel in a message of its own, maybe after the agent's start. */
 const FIND_TIMEOUT_MS = 10_000;
 const FIND_AGAIN_MS = 50;
@@ -25,16 +22,25 @@ export async function findSerialPort(libc: Libc): Promise<string | undefined> {
   }
 }
 
-/** Ports are named by device and number; without udev there are no links by name. */
+/**
+ * Ports are called vportNpM, where N is the device's place among all virtio devices; without udev there are
+ * no links by name.
+ */
 function lookForPort(libc: Libc): string | undefined {
-  for (let device = 0; device < MAX_DEVICES; device++) {
-    for (let number = 0; number < MAX_PORTS; number++) {
-      const port = `vport${device}p${number}`;
-      const name = readSmallFile(libc, `${PORTS_DIRECTORY}/${port}/name`);
-      if (name?.trim() === SERIAL_PORT_NAME) return `/dev/${port}`;
-    }
+  for (const port of portNames()) {
+    const name = readSmallFile(libc, `${PORTS_DIRECTORY}/${port}/name`);
+    if (name?.trim() === SERIAL_PORT_NAME) return `/dev/${port}`;
   }
   return undefined;
+}
+
+function portNames(): string[] {
+  try {
+    return [...Deno.readDirSync(PORTS_DIRECTORY)].map(({ name }) => name);
+  } catch (failure) {
+    if (failure instanceof Deno.errors.NotFound) return []; // no such device, or its module comes later
+    throw failure;
+  }
 }
 
 /** @throws {LibcError} where it is in use: the kernel lets only one open a port */
