@@ -34,7 +34,7 @@ function fails(code: ErrorCode, text: RegExp): (thrown: unknown) => boolean {
 }
 
 for (const seed of [1, 2, 3, 4]) {
-  Deno.test(`a random tree (seed ${seed}) is read back as it was written`, async () => {
+  Deno.test(`a random tree of names that are any bytes (P8; seed ${seed}) is read back as it was written`, async () => {
     const disk = new MemoryDisk();
     await using writer = await FilesystemWriter.create(disk, OPTIONS);
     const root = emptyDirectory();
@@ -191,7 +191,7 @@ Deno.test("a lost+found of the tree's own is kept", async () => {
 });
 
 const deep = 10_000;
-Deno.test(`a tree ${deep} directories deep is written and read without recursion`, async () => {
+Deno.test(`a tree ${deep} directories deep is written and read without recursion (P9)`, async () => {
   const disk = new MemoryDisk();
   const summary = await writeFilesystem(disk, (root) => {
     let at = root;
@@ -241,15 +241,20 @@ const BAD_TREES: readonly [string, (root: DirectoryInode) => void, ErrorCode, Re
     /same directory/,
   ],
   [
-    "a time after 2310",
+    "a time after 2310 (D3)",
     (root) => void addDirectory(root, "d", { mtime: { seconds: 2 ** 33 + 2 ** 31, nanoseconds: 0 } }),
     "corrupt_data",
     /time/,
   ],
-  ["a negative owner", (root) => void addDirectory(root, "d", { uid: -1 }), "corrupt_data", /owner/],
-  ["an owner of 33 bits", (root) => void addDirectory(root, "d", { gid: 2 ** 32 }), "corrupt_data", /owner/],
+  ["a negative owner (D3)", (root) => void addDirectory(root, "d", { uid: -1 }), "corrupt_data", /owner/],
   [
-    "a device beyond range",
+    "an owner of 33 bits (D3)",
+    (root) => void addDirectory(root, "d", { gid: 2 ** 32 }),
+    "corrupt_data",
+    /owner/,
+  ],
+  [
+    "a device beyond range (D1)",
     (root) =>
       void root.entries.set(byteStringOfText("dev"), {
         kind: "block-device",
