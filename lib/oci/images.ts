@@ -85,8 +85,10 @@ export class Images {
     const source = await this.#openSource(parsed, signal);
     const { store } = this.#options;
     const found = await resolveManifest(source, platform, (digest) => store.findBytes(digest), signal);
-    for (const [digest, bytes] of found.documents) {
-      if (await store.findBytes(digest) === undefined) await store.putBytes(bytes, digest);
+    if (source.place !== "host") {
+      for (const [digest, bytes] of found.documents) {
+        if (await store.findBytes(digest) === undefined) await store.putBytes(bytes, digest);
+      }
     }
     return {
       source: source.name,
@@ -101,12 +103,10 @@ export class Images {
         const content = ends.use(await this.#content(source, found.manifest.layers, signal));
         const builder = new TreeBuilder(sink, this.#options.limits);
         await replayLayers(content, found.manifest.layers, found.config.diffIds, builder, progress, signal);
-        const manifest = found.documents.get(found.digest)!;
-        await store.nameImage(source.name, {
-          mediaType: OCI_MANIFEST,
-          digest: found.digest,
-          sizeBytes: manifest.length,
-        });
+        if (source.place !== "host") {
+          const sizeBytes = found.documents.get(found.digest)!.length;
+          await store.nameImage(source.name, { mediaType: OCI_MANIFEST, digest: found.digest, sizeBytes });
+        }
         return { root: builder.root, digest: found.digest, totals: builder.totals };
       },
     };
@@ -135,7 +135,7 @@ export class Images {
     layers: readonly Descriptor[],
     signal: AbortSignal,
   ): Promise<LayerContent> {
-    if (source.isLocal) return localContent(source, layers, signal);
+    if (source.place !== "remote") return localContent(source, layers, signal);
     const { store } = this.#options;
     const neededBytes = layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     const freeBytes = await this.#host.files.freeBytes(store.directory);

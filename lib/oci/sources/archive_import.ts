@@ -150,7 +150,7 @@ function storedSource(store: ContentStore, name: string, root: Descriptor): Imag
   };
   return {
     name,
-    isLocal: true,
+    place: "store",
     fetchRoot: () => fetch(root),
     fetchManifest: fetch,
     openBlob: (descriptor) => Promise.resolve({ offsetBytes: 0, body: store.read(descriptor) }),

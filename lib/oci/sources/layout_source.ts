@@ -29,7 +29,7 @@ export function layoutSource(
   };
   return {
     name,
-    isLocal: true,
+    place: "host",
     fetchRoot: async () => await fetch(chooseImage(await readEntries(files, directory, name), choice, name)),
     fetchManifest: fetch,
     openBlob: (descriptor, offsetBytes) => {

@@ -15,7 +15,7 @@ export function registrySource(
   const client = new RepositoryClient(host, reference, settings, credentials);
   return {
     name: formatReference(reference),
-    isLocal: false,
+    place: "remote",
     fetchRoot: (signal) => client.fetchManifest(undefined, signal),
     fetchManifest: async (descriptor, signal) => {
       const fetched = await client.fetchManifest(descriptor.digest, signal);

@@ -20,8 +20,8 @@ export interface BlobStream {
 export interface ImageSource {
   /** For people. */
   readonly name: string;
-  /** Blobs lie on this host already: there is no need to copy them before they are used. */
-  readonly isLocal: boolean;
+  /** Where its blobs lie: elsewhere, in our store, or on this host outside of it, where they are read in place. */
+  readonly place: "remote" | "store" | "host";
   /** The image's index or manifest. */
   fetchRoot(signal?: AbortSignal): Promise<FetchedManifest>;
   /** One that an index names. */

@@ -1,0 +1,104 @@
+/** Other people's tools: registry, umoci, skopeo, tar. */
+import assert from "node:assert/strict";
+
+/** Runs a program to its end. A missing one, or a failure, is a failure of the test with its reason. */
+export async function run(
+  program: string,
+  args: readonly string[],
+  options: { readonly cwd?: string; readonly env?: Record<string, string> } = {},
+): Promise<Uint8Array> {
+  const command = new Deno.Command(program, {
+    args: [...args],
+    stdout: "piped",
+    stderr: "piped",
+    ...options,
+  });
+  let output: Deno.CommandOutput;
+  try {
+    output = await command.output();
+  } catch (failure) {
+    throw new Error(`this test needs ${program} on PATH`, { cause: failure });
+  }
+  assert(output.success, `${program} ${args.join(" ")}: ${new TextDecoder().decode(output.stderr)}`);
+  return output.stdout;
+}
+
+/** A directory that is gone when the test is over. */
+export async function temporaryDirectory(): Promise<AsyncDisposable & { readonly path: string }> {
+  const path = await Deno.makeTempDir({ prefix: "banger-oci-" });
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
+}
+
+/** Debian's docker-registry on a free loopback port. */
+export async function startRegistry(
+  directory: string,
+): Promise<AsyncDisposable & { readonly host: string }> {
+  const port = freePort();
+  const host = `127.0.0.1:${port}`;
+  const config = `${directory}/registry.yml`;
+  await Deno.writeTextFile(
+    config,
+    `version: 0.1
+storage: { filesystem: { rootdirectory: ${directory}/registry } }
+http: { addr: ${host} }
+log: { level: error, accesslog: { disabled: true } }
+`,
+  );
+  let process: Deno.ChildProcess;
+  try {
+    process = new Deno.Command("docker-registry", {
+      args: ["serve", config],
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+  } catch (failure) {
+    throw new Error("this test needs docker-registry on PATH (Debian's package of that name)", {
+      cause: failure,
+    });
+  }
+  const stop = async () => {
+    process.kill("SIGKILL");
+    await process.status;
+  };
+  for (let attempt = 0; attempt < 100; attempt++) {
+    try {
+      await (await fetch(`http://${host}/v2/`)).body?.cancel();
+      return { host, [Symbol.asyncDispose]: stop };
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+  await stop();
+  throw new Error("docker-registry did not answer within 5 s");
+}
+
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return (listener.addr as Deno.NetAddr).port;
+}
+
+/** Makes an OCI layout with an image of these layers, by umoci. */
+export async function makeImage(layout: string, tag: string, layers: readonly string[]): Promise<void> {
+  const exists = await Deno.stat(`${layout}/oci-layout`).then(() => true, () => false);
+  if (!exists) await run("umoci", ["init", "--layout", layout]);
+  await run("umoci", ["new", "--image", `${layout}:${tag}`]);
+  for (const layer of layers) await run("umoci", ["raw", "add-layer", "--image", `${layout}:${tag}`, layer]);
+}
+
+/** Unpacks an image by umoci. @returns the directory with its root file system */
+export async function umociUnpack(layout: string, tag: string, bundle: string): Promise<string> {
+  await run("umoci", ["unpack", "--image", `${layout}:${tag}`, bundle]);
+  return `${bundle}/rootfs`;
+}
+
+export async function pushToRegistry(layout: string, tag: string, to: string, more: readonly string[] = []) {
+  await run("skopeo", [
+    "copy",
+    "-q",
+    "--dest-tls-verify=false",
+    ...more,
+    `oci:${layout}:${tag}`,
+    `docker://${to}`,
+  ]);
+}
