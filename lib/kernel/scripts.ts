@@ -65,7 +65,7 @@ load_modules others &
 
 wait_for_disk /dev/vda || fail "there is no root disk /dev/vda"
 reason=$(mount -t ext4 -o rw /dev/vda /sysroot 2>&1) ||
-  fail "cannot mount the root disk: $reason; kernel: $(dmesg | tail -n 1)"
+  fail "cannot mount the root disk: $reason; kernel: $(dmesg | grep vda | tail -n 1)"
 say "root disk mounted"
 
 for name in dev proc run sys; do
@@ -243,6 +243,7 @@ export const INIT_APPLETS = [
   "chroot",
   "cp",
   "dmesg",
+  "grep",
   "insmod",
   "ip",
   "mkdir",
