@@ -38,7 +38,7 @@ export async function* unzstd(input: AsyncIterable<Uint8Array>): AsyncGenerator<
         if (chunk.length > 0) decoded.push(chunk);
       });
       for await (const piece of frame(cursor)) {
-        decode(decoder, piece);
+        decode(decoder, piece.bytes, piece.isLast);
         yield* decoded.splice(0);
       }
     }
@@ -47,16 +47,17 @@ export async function* unzstd(input: AsyncIterable<Uint8Array>): AsyncGenerator<
   }
 }
 
-function decode(decoder: Decompress, piece: Uint8Array): void {
+/** @param isLast the decoder keeps back a frame of a few bytes until it is told */
+function decode(decoder: Decompress, bytes: Uint8Array, isLast: boolean): void {
   try {
-    decoder.push(piece);
+    decoder.push(bytes, isLast);
   } catch (failure) {
     throw corrupt("a block is damaged", failure);
   }
 }
 
 /** The bytes of one frame, piece by piece, after its magic was read and with it again. */
-async function* frame(cursor: ChunkCursor): AsyncGenerator<Uint8Array> {
+async function* frame(cursor: ChunkCursor): AsyncGenerator<{ bytes: Uint8Array; isLast: boolean }> {
   const descriptor = (await exactly(cursor, 1))[0]!;
   const isSingleSegment = (descriptor & 0x20) !== 0;
   const windowFieldBytes = isSingleSegment ? 0 : 1;
@@ -70,7 +71,8 @@ async function* frame(cursor: ChunkCursor): AsyncGenerator<Uint8Array> {
   const window = isSingleSegment ? contentSize(rest, sizeFlag) : windowSize(rest[0]!);
   // A single segment's window is its content: small content cannot harm, large must not be held.
   if (window > MAX_WINDOW_BYTES) throw corrupt("its window is larger than 128 MiB");
-  yield Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, descriptor, ...rest);
+  yield { bytes: Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, descriptor, ...rest), isLast: false };
+  const checksumBytes = (descriptor & 0x04) === 0 ? 0 : 4;
 
   for (let isLast = false; !isLast;) {
     const header = (await exactly(cursor, 3)).slice();
@@ -80,13 +82,13 @@ async function* frame(cursor: ChunkCursor): AsyncGenerator<Uint8Array> {
     const length = bits >> 3;
     if (type === 3) throw corrupt("a block has a reserved type");
     if (length > MAX_BLOCK_BYTES) throw corrupt("a block is larger than 128 KiB");
-    const body = await exactly(cursor, type === 1 ? 1 : length);
-    const whole = new Uint8Array(3 + body.length);
-    whole.set(header);
-    whole.set(body, 3);
-    yield whole;
+    const bodyBytes = (type === 1 ? 1 : length) + (isLast ? checksumBytes : 0);
+    const body = await exactly(cursor, bodyBytes);
+    const bytes = new Uint8Array(3 + body.length);
+    bytes.set(header);
+    bytes.set(body, 3);
+    yield { bytes, isLast };
   }
-  if ((descriptor & 0x04) !== 0) yield (await exactly(cursor, 4)).slice();
 }
 
 function windowSize(field: number): number {

@@ -1,0 +1,183 @@
+import assert from "node:assert/strict";
+import { gzipSync } from "node:zlib";
+import { concatBytes } from "../../../lib/base/bytes.ts";
+import { BangerError } from "../../../lib/base/errors.ts";
+import {
+  decompress,
+  type DecompressLimits,
+  sniffCompression,
+} from "../../../lib/oci/compression/decompress.ts";
+import { bytes, inPieces } from "./archive.ts";
+import { rejectsWith } from "./replayed.ts";
+
+const CONTENT = bytes("some text that repeats, some text that repeats. ".repeat(500));
+
+async function inflate(input: Uint8Array, piece = 1000, limits: Partial<DecompressLimits> = {}) {
+  const parts: Uint8Array[] = [];
+  for await (const part of decompress(inPieces(input, piece), limits)) parts.push(part.slice());
+  return concatBytes(parts);
+}
+
+const gzip = (content: Uint8Array) => new Uint8Array(gzipSync(content));
+
+/** A zstd frame of stored and repeated blocks: RFC 8878, section 3.1.1. */
+function zstd(
+  blocks: readonly (readonly [type: "raw" | "repeat", content: Uint8Array, times?: number])[],
+  window = 0x50,
+) {
+  const parts: Uint8Array[] = [Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0x00, window)];
+  for (const [index, [type, content, times]] of blocks.entries()) {
+    const isLast = index === blocks.length - 1;
+    const size = type === "raw" ? content.length : times!;
+    const header = (isLast ? 1 : 0) | (type === "raw" ? 0 : 2) | (size << 3);
+    parts.push(Uint8Array.of(header & 0xff, (header >> 8) & 0xff, header >> 16), content);
+  }
+  return concatBytes(parts);
+}
+
+const skippable = (length: number) =>
+  concatBytes([Uint8Array.of(0x5a, 0x2a, 0x4d, 0x18, length, 0, 0, 0), new Uint8Array(length).fill(0xff)]);
+
+for (const piece of [1, 7, 4096, 1_000_000]) {
+  Deno.test(`what is not compressed passes, what is is inflated, in pieces of ${piece}`, async () => {
+    const small = CONTENT.subarray(0, 2000);
+    assert.deepEqual(await inflate(small, piece), small);
+    assert.deepEqual(await inflate(gzip(CONTENT), piece), CONTENT);
+    assert.deepEqual(await inflate(zstd([["raw", small]]), piece), small);
+    assert.deepEqual(await inflate(new Uint8Array(0), piece), new Uint8Array(0));
+    assert.deepEqual(await inflate(bytes("ab"), piece), bytes("ab"));
+  });
+
+  Deno.test(`Z2 all members of gzip are inflated, in pieces of ${piece}`, async () => {
+    const members = concatBytes([
+      gzip(bytes("one")),
+      gzip(new Uint8Array(0)),
+      gzip(bytes("two")),
+      gzip(CONTENT),
+    ]);
+    assert.deepEqual(await inflate(members, piece), concatBytes([bytes("onetwo"), CONTENT]));
+  });
+
+  Deno.test(`Z3 zeros after gzip are accepted and junk is refused, in pieces of ${piece}`, async () => {
+    const padded = concatBytes([gzip(CONTENT), new Uint8Array(700)]);
+    assert.deepEqual(await inflate(padded, piece), CONTENT);
+    for (
+      const junk of [bytes("junk"), Uint8Array.of(0x1f), Uint8Array.of(0x1f, 0x8b, 9, 9), Uint8Array.of(0xff)]
+    ) {
+      await rejectsWith(
+        inflate(concatBytes([gzip(CONTENT), junk]), piece),
+        "corrupt_data",
+        /decompress gzip data/,
+      );
+    }
+  });
+
+  Deno.test(`Z1 truncated gzip and a wrong checksum are refused, in pieces of ${piece}`, async () => {
+    const whole = gzip(CONTENT);
+    for (const length of [3, 10, 11, whole.length - 9, whole.length - 8, whole.length - 1]) {
+      await rejectsWith(inflate(whole.subarray(0, length), piece), "corrupt_data", /decompress gzip data/);
+    }
+    for (const at of [whole.length - 8, whole.length - 1]) {
+      const wrong = whole.slice();
+      wrong[at]! ^= 1;
+      await rejectsWith(inflate(wrong, piece), "corrupt_data", /decompress gzip data/);
+    }
+  });
+
+  Deno.test(`Z5 zstd with several frames and skippable ones, in pieces of ${piece}`, async () => {
+    const frames = concatBytes([
+      skippable(3),
+      zstd([["raw", bytes("one ")], ["repeat", bytes("x"), 5]]),
+      skippable(200),
+      zstd([["raw", bytes(" two")]]),
+      skippable(0),
+    ]);
+    assert.deepEqual(await inflate(frames, piece), bytes("one xxxxx two"));
+  });
+}
+
+Deno.test("Z4 output beyond the limit is refused", async () => {
+  const bomb = gzip(new Uint8Array(3_000_000));
+  assert.equal((await inflate(bomb, 1000, { maxOutputBytes: 3_000_000 })).length, 3_000_000);
+  await rejectsWith(inflate(bomb, 1000, { maxOutputBytes: 2_999_999 }), "no_space", /more than/);
+  await rejectsWith(inflate(CONTENT, 1000, { maxOutputBytes: 1000 }), "no_space", /more than/);
+});
+
+Deno.test("Z4 a zstd bomb ends at the ratio, having taken no memory for it", async () => {
+  // 128 KiB a block of four bytes: 32,768 to one.
+  const block = ["repeat", bytes("x"), 128 * 1024] as const;
+  const bomb = zstd(Array.from({ length: 20_000 }, () => block));
+  let outputBytes = 0;
+  await assert.rejects(
+    async () => {
+      for await (const chunk of decompress(inPieces(bomb, 4096))) outputBytes += chunk.length;
+    },
+    (failure: BangerError) => failure.code === "no_space" && /500 times/.test(failure.message),
+  );
+  assert(outputBytes < 1.1 * 2 ** 30, `${outputBytes} bytes came out`);
+});
+
+for (
+  const [why, input, text] of [
+    ["a huge window", zstd([["raw", bytes("x")]], 0xff), /window is larger than 128 MiB/],
+    ["a window just too large", zstd([["raw", bytes("x")]], 0x89), /window is larger than 128 MiB/],
+    ["a reserved bit", patched(zstd([["raw", bytes("x")]]), 4, 0x08), /reserved bit/],
+    ["a dictionary", patched(zstd([["raw", bytes("x")]]), 4, 0x01), /dictionary/],
+    ["a reserved block type", patched(zstd([["raw", bytes("x")]]), 6, 0x0f), /reserved type/],
+    ["a block too large", patched(zstd([["raw", bytes("x")]]), 8, 0x7f), /larger than 128 KiB/],
+    ["a cut block", zstd([["raw", bytes("xyz")]]).subarray(0, -1), /ends inside a frame/],
+    ["a cut header", zstd([["raw", bytes("x")]]).subarray(0, 5), /ends inside a frame/],
+    ["a cut skippable frame", skippable(9).subarray(0, -1), /ends inside a skippable frame/],
+    [
+      "junk behind a frame",
+      concatBytes([zstd([["raw", bytes("x")]]), bytes("junk")]),
+      /something else follows/,
+    ],
+    [
+      "a damaged block",
+      patched(zstd([["raw", bytes("x".repeat(40))]]), 6, 40 << 3 & 0xff | 0x05),
+      /block is damaged/,
+    ],
+  ] as const
+) {
+  Deno.test(`Z5 zstd with ${why} is refused`, async () => {
+    await rejectsWith(inflate(input), "corrupt_data", text);
+  });
+}
+
+function patched(whole: Uint8Array, at: number, value: number): Uint8Array {
+  const copy = whole.slice();
+  copy[at] = value;
+  return copy;
+}
+
+Deno.test("Z6 the bytes say how something is compressed", () => {
+  assert.equal(sniffCompression(gzip(CONTENT)), "gzip");
+  assert.equal(sniffCompression(zstd([["raw", CONTENT.subarray(0, 9)]])), "zstd");
+  assert.equal(sniffCompression(skippable(1)), "zstd");
+  assert.equal(sniffCompression(bytes("./file")), "none");
+  for (const head of [[0xfd, 0x37, 0x7a, 0x58, 0x5a, 0], [0x42, 0x5a, 0x68, 0x39]]) {
+    assert.throws(() => sniffCompression(Uint8Array.from(head)), /Cannot read an archive compressed with/);
+  }
+});
+
+Deno.test("a failure of the input is passed on as it is, and leaving early closes the input", async () => {
+  let isClosed = false;
+  async function* input(fails: boolean) {
+    try {
+      yield gzip(CONTENT).subarray(0, 500);
+      if (fails) throw new Error("the disk broke");
+      yield gzip(CONTENT).subarray(500);
+    } finally {
+      isClosed = await Promise.resolve(true);
+    }
+  }
+  const readAll = async () => {
+    for await (const _ of decompress(input(true)));
+  };
+  await assert.rejects(readAll(), /^Error: the disk broke$/);
+  assert(isClosed);
+  isClosed = false;
+  for await (const _ of decompress(input(false))) break;
+  assert(isClosed);
+});
