@@ -1,6 +1,7 @@
 import { writeFully } from "../lib/base/bytes.ts";
 import { BangerError, reasonOf } from "../lib/base/errors.ts";
 import type { Log } from "../lib/base/host.ts";
+import { ChunkBuffer } from "../lib/guest/wire/http.ts";
 import type { Exchange } from "./exchange.ts";
 
 const READ_BYTES = 64 * 1024;
@@ -15,9 +16,9 @@ export async function serveConnect(exchange: Exchange, portText: string | null, 
   try {
     // The head goes at once: many protocols wait for the other side to speak.
     await exchange.begin();
-    const buffer = new Uint8Array(READ_BYTES);
-    for (let count; (count = await target.read(buffer)) !== null;) {
-      await exchange.send(buffer.subarray(0, count));
+    const buffer = new ChunkBuffer(READ_BYTES);
+    for (let count; (count = await target.read(buffer.space)) !== null;) {
+      if (count > 0) await exchange.sendChunk(buffer.chunk(count));
     }
     await exchange.end();
     await inward;

@@ -8,7 +8,6 @@ import {
   EIO,
   EPIPE,
   errnoOf,
-  F_GETFL,
   F_SETFL,
   FIONREAD,
   type Libc,
@@ -34,8 +33,8 @@ export class DescriptorStream implements Connection {
     this.#libc = libc;
     this.#poller = poller;
     this.fd = fd;
-    const flags = checked(libc, "fcntl", libc.call.fcntl(fd, F_GETFL, 0));
-    checked(libc, "fcntl", libc.call.fcntl(fd, F_SETFL, flags | O_NONBLOCK));
+    // None of ours has another of the flags that can be set so.
+    checked(libc, "fcntl", libc.call.fcntl(fd, F_SETFL, O_NONBLOCK));
   }
 
   async read(into: Uint8Array): Promise<number | null> {
@@ -78,17 +77,31 @@ export class DescriptorStream implements Connection {
   /** @throws {BangerError} `connection_failed` where nobody reads it any more */
   async write(bytes: Uint8Array): Promise<number> {
     while (this.#open) {
+      const count = this.#tryWrite(bytes);
+      if (count === null) break;
+      if (count !== undefined) return count;
+      const events = await this.#poller.wait(this.fd, POLLOUT);
+      // Nobody is there to make room.
+      if (events & POLLHUP && !(events & POLLOUT)) break;
+    }
+    throw new BangerError("connection_failed", "Cannot write to a descriptor: nobody reads it");
+  }
+
+  /** Without waiting and without failure. @returns bytes taken, maybe none */
+  writeNow(bytes: Uint8Array): number {
+    return this.#open && bytes.length > 0 ? this.#tryWrite(bytes) ?? 0 : 0;
+  }
+
+  /** @returns undefined where there is no room now, null where nobody reads it any more */
+  #tryWrite(bytes: Uint8Array): number | undefined | null {
+    for (;;) {
       const count = this.#libc.call.write(this.fd, bytes as Uint8Array<ArrayBuffer>, BigInt(bytes.length));
       if (count >= 0) return count;
       const errno = errnoOf(this.#libc);
-      if (errno === EAGAIN) {
-        const events = await this.#poller.wait(this.fd, POLLOUT);
-        // Nobody is there to make room.
-        if (events & POLLHUP && !(events & POLLOUT)) break;
-      } else if (errno === EPIPE || errno === EIO) break;
-      else if (errno !== EINTR) throw new LibcError("write", errno);
+      if (errno === EAGAIN) return undefined;
+      if (errno === EPIPE || errno === EIO) return null;
+      if (errno !== EINTR) throw new LibcError("write", errno);
     }
-    throw new BangerError("connection_failed", "Cannot write to a descriptor: nobody reads it");
   }
 
   /** Bytes that can be read without waiting. */

@@ -42,13 +42,18 @@ export class Exchange {
   }
 
   /** A part of a streamed answer; the first one brings its head along. Wait for it: that is the back-pressure. */
-  send(...parts: readonly Uint8Array[]): Promise<void> {
-    return this.#sender.send(this.#withHead(encodeChunk(...parts)));
+  send(part: Uint8Array): Promise<void> {
+    return this.sendChunk(encodeChunk(part));
+  }
+
+  /** As `send`, for a part that is a chunk already. */
+  sendChunk(chunk: Uint8Array): Promise<void> {
+    return this.#sender.send(this.#withHead(chunk));
   }
 
   /** The last part of a streamed answer. */
-  end(...parts: readonly Uint8Array[]): Promise<void> {
-    const chunk = encodeChunk(...parts);
+  end(part: Uint8Array = new Uint8Array(0)): Promise<void> {
+    const chunk = encodeChunk(part);
     const last = new Uint8Array(chunk.length + LAST_CHUNK.length);
     last.set(chunk);
     last.set(LAST_CHUNK, chunk.length);

@@ -7,7 +7,7 @@ import {
   parseExecStart,
   parseGuestJson,
 } from "../lib/guest/wire/exec.ts";
-import { encodeFrameHeader, type Frame, FrameDecoder } from "../lib/guest/wire/frames.ts";
+import { encodeFrame, type Frame, FrameDecoder } from "../lib/guest/wire/frames.ts";
 import type { Exchange } from "./exchange.ts";
 import { CommandFailure, resolveCommand, startCommand } from "./command.ts";
 import type { Descriptors } from "./descriptor.ts";
@@ -27,7 +27,7 @@ export async function serveExec(descriptors: Descriptors, exchange: Exchange, lo
     if (!(failure instanceof BangerError)) throw failure;
     const exitCode = failure instanceof CommandFailure ? failure.commandExitCode : 125;
     await exchange.end(
-      frame(EXEC_FRAME.failed, encodeJson({ error: failure.toBody(), exitCode } satisfies ExecFailure)),
+      encodeFrame(EXEC_FRAME.failed, encodeJson({ error: failure.toBody(), exitCode } satisfies ExecFailure)),
     );
     return;
   }
@@ -41,9 +41,9 @@ export async function serveExec(descriptors: Descriptors, exchange: Exchange, lo
     },
   ).then(() => command.abandon());
   try {
-    await exchange.send(frame(EXEC_FRAME.started, encodeJson({ pid: command.pid })));
+    await exchange.send(encodeFrame(EXEC_FRAME.started, encodeJson({ pid: command.pid })));
     const status = await command.finish();
-    await exchange.end(frame(EXEC_FRAME.exited, encodeJson(status)));
+    await exchange.end(encodeFrame(EXEC_FRAME.exited, encodeJson(status)));
   } finally {
     command.abandon();
     exchange.close();
@@ -61,9 +61,7 @@ function startRunning(
   const streams = openStreams(descriptors, start);
   try {
     const pid = startCommand(descriptors.libc, resolved, streams.child);
-    const command = new RunningCommand(descriptors, pid, streams, (type, payload) => {
-      return exchange.send(encodeFrameHeader(type, payload.length), payload);
-    });
+    const command = new RunningCommand(descriptors, pid, streams, (chunk) => exchange.sendChunk(chunk));
     if (start.stdinClosed) command.endStdin();
     return command;
   } catch (failure) {
@@ -77,7 +75,7 @@ function startRunning(
 /** The request's frames. */
 class FrameInput {
   readonly #exchange: Exchange;
-  readonly #decoder = new FrameDecoder();
+  readonly #decoder = new FrameDecoder([EXEC_FRAME.stdin]);
   /** What came in one piece with `start`. */
   #pending: Iterator<Frame> | undefined;
 
@@ -114,13 +112,6 @@ class FrameInput {
       for (const frame of this.#decoder.push(bytes)) take(frame);
     }
   }
-}
-
-function frame(type: number, payload: Uint8Array): Uint8Array {
-  const whole = new Uint8Array(5 + payload.length);
-  whole.set(encodeFrameHeader(type, payload.length));
-  whole.set(payload, 5);
-  return whole;
 }
 
 function encodeJson(value: unknown): Uint8Array {

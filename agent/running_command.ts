@@ -10,7 +10,8 @@ import {
   SIGNALS,
   STDIN_WINDOW_BYTES,
 } from "../lib/guest/wire/exec.ts";
-import type { Frame } from "../lib/guest/wire/frames.ts";
+import { encodeFrame, type Frame, FRAME_HEADER_BYTES, putFrameHeader } from "../lib/guest/wire/frames.ts";
+import { ChunkBuffer, encodeChunk } from "../lib/guest/wire/http.ts";
 import type { Descriptors, DescriptorStream } from "./descriptor.ts";
 import { exitOf } from "./spawn.ts";
 import type { CommandStreams } from "./streams.ts";
@@ -26,23 +27,27 @@ const WINDOW_STEP_BYTES = STDIN_WINDOW_BYTES / 4;
 /** VEOF of a terminal as it is set up: Ctrl-D. */
 const END_OF_TRANSMISSION = 4;
 
-export type SendFrame = (type: number, payload: Uint8Array) => Promise<void>;
+/** @param chunk valid until the promise resolves */
+export type SendChunk = (chunk: Uint8Array) => Promise<void>;
 
 /** A started command with its streams. Its owner calls `finish` once, and `abandon` when the client has gone. */
 export class RunningCommand {
   readonly pid: number;
   readonly #descriptors: Descriptors;
   readonly #streams: CommandStreams;
-  readonly #send: SendFrame;
+  readonly #send: SendChunk;
   readonly #exited: Promise<ExitStatus>;
   readonly #stdin = new ByteRing(STDIN_WINDOW_BYTES);
+  #feedBuffer: Uint8Array | undefined;
+  /** Written to the command, but not yet told to the client. */
+  #untoldBytes = 0;
   #stdinEnded = false;
   #feeding = false;
   #hasExited = false;
   #abandoned = false;
   #killTimer: number | undefined;
 
-  constructor(descriptors: Descriptors, pid: number, streams: CommandStreams, send: SendFrame) {
+  constructor(descriptors: Descriptors, pid: number, streams: CommandStreams, send: SendChunk) {
     this.pid = pid;
     this.#descriptors = descriptors;
     this.#streams = streams;
@@ -113,12 +118,11 @@ export class RunningCommand {
   }
 
   #takeStdin(payload: Uint8Array): void {
-    if (this.#stdinEnded || !this.#stdin.push(payload)) {
-      throw new BangerError(
-        "corrupt_data",
-        "Cannot take a command's stdin: it is beyond its window or its end",
-      );
-    }
+    if (this.#stdinEnded) throw beyondWindow();
+    // With nothing in front of it the command mostly takes all of it, and nothing is copied.
+    const taken = this.#feeding ? 0 : this.#streams.stdin.writeNow(payload);
+    if (!this.#stdin.push(payload.subarray(taken))) throw beyondWindow();
+    this.#untoldBytes += taken;
     this.#startFeeding();
   }
 
@@ -131,14 +135,13 @@ export class RunningCommand {
   async #feed(): Promise<void> {
     this.#feeding = true;
     try {
-      const buffer = new Uint8Array(READ_BYTES);
-      for (let untold = 0; this.#stdin.length > 0;) {
-        const count = this.#stdin.shift(buffer);
-        await this.#writeStdin(buffer.subarray(0, count));
-        untold += count;
-        if (untold < WINDOW_STEP_BYTES && this.#stdin.length > 0) continue;
-        await this.#send(EXEC_FRAME.stdinWindow, encodeWindow(untold));
-        untold = 0;
+      if (this.#untoldBytes >= WINDOW_STEP_BYTES) await this.#tellWindow();
+      while (this.#stdin.length > 0) {
+        this.#feedBuffer ??= new Uint8Array(READ_BYTES);
+        const count = this.#stdin.shift(this.#feedBuffer);
+        await this.#writeStdin(this.#feedBuffer.subarray(0, count));
+        this.#untoldBytes += count;
+        if (this.#untoldBytes >= WINDOW_STEP_BYTES) await this.#tellWindow();
       }
       if (!this.#stdinEnded) return;
       if (!this.#streams.isTerminal) this.#streams.stdin.close();
@@ -146,6 +149,12 @@ export class RunningCommand {
     } finally {
       this.#feeding = false;
     }
+  }
+
+  async #tellWindow(): Promise<void> {
+    const window = encodeWindow(this.#untoldBytes);
+    this.#untoldBytes = 0;
+    await this.#send(encodeChunk(encodeFrame(EXEC_FRAME.stdinWindow, window)));
   }
 
   async #writeStdin(bytes: Uint8Array): Promise<void> {
@@ -162,7 +171,7 @@ export class RunningCommand {
    * the client takes. What else holds the pipe open gets only a moment more.
    */
   async #passOn(stream: DescriptorStream, type: number): Promise<void> {
-    const buffer = new Uint8Array(READ_BYTES);
+    const buffer = new ChunkBuffer(READ_BYTES, FRAME_HEADER_BYTES);
     let owedBytes = Infinity;
     let lingerOver = false;
     let waiting = false;
@@ -177,12 +186,16 @@ export class RunningCommand {
     }, () => stream.close());
     while (!(lingerOver && owedBytes <= 0)) {
       waiting = true;
-      const count = await stream.read(buffer);
+      const count = await stream.read(buffer.space);
       waiting = false;
       if (count === null) break;
       owedBytes -= count;
-      await this.#send(type, buffer.subarray(0, count));
+      await this.#send(buffer.chunk(count, (into, at) => putFrameHeader(into, at, type, count)));
     }
     clearTimeout(timer);
   }
+}
+
+function beyondWindow(): BangerError {
+  return new BangerError("corrupt_data", "Cannot take a command's stdin: it is beyond its window or its end");
 }

@@ -1,6 +1,7 @@
 import { cString, ENOENT, ENOTDIR, errnoOf, type Libc, LibcError, O_CLOEXEC } from "./libc.ts";
 
 const MAX_BYTES = 256 * 1024;
+const FIRST_BYTES = 4096;
 
 /**
  * Reads a small file through the C library: Deno gives /proc and /sys only to programs that it allows
@@ -17,9 +18,10 @@ export function readSmallFile(libc: Libc, path: string): string | undefined {
     throw new LibcError(`open ${path}`, errno);
   }
   try {
-    const buffer = new Uint8Array(MAX_BYTES);
+    let buffer = new Uint8Array(FIRST_BYTES);
     let length = 0;
-    while (length < buffer.length) {
+    while (length < MAX_BYTES) {
+      if (length === buffer.length) buffer = grown(buffer);
       const rest = buffer.subarray(length);
       const count = libc.call.read(fd, rest, BigInt(rest.length));
       if (count < 0) throw new LibcError(`read ${path}`, errnoOf(libc));
@@ -30,4 +32,10 @@ export function readSmallFile(libc: Libc, path: string): string | undefined {
   } finally {
     libc.call.close(fd);
   }
+}
+
+function grown(buffer: Uint8Array): Uint8Array<ArrayBuffer> {
+  const larger = new Uint8Array(Math.min(4 * buffer.length, MAX_BYTES));
+  larger.set(buffer);
+  return larger;
 }

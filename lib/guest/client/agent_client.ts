@@ -3,7 +3,7 @@ import { BangerError, reasonOf } from "../../base/errors.ts";
 import type { Connection, Host } from "../../base/host.ts";
 import { EXEC_FRAME, type ExecStart } from "../wire/exec.ts";
 import { errorOfGuest } from "../wire/guest_text.ts";
-import { encodeFrameHeader } from "../wire/frames.ts";
+import { encodeFrame } from "../wire/frames.ts";
 import { type AgentHealth, MAX_HEALTH_BYTES, parseHealth } from "../wire/health.ts";
 import {
   bodyOf,
@@ -80,7 +80,7 @@ export class AgentClient {
    */
   async exec(start: ExecStart): Promise<ExecSession> {
     const payload = new TextEncoder().encode(JSON.stringify(start));
-    const first = encodeChunk(encodeFrameHeader(EXEC_FRAME.start, payload.length), payload);
+    const first = encodeChunk(encodeFrame(EXEC_FRAME.start, payload));
     const { stream, head } = await this.#stream("POST", "/v1/exec", first);
     return new ExecSession(stream, bodyOf(head.fields, stream.reader), start.stdinClosed ?? false);
   }

@@ -12,7 +12,7 @@ import {
   STDIN_WINDOW_BYTES,
   type TerminalSize,
 } from "../wire/exec.ts";
-import { encodeFrameHeader, type Frame, FrameDecoder } from "../wire/frames.ts";
+import { encodeFrame, type Frame, FrameDecoder } from "../wire/frames.ts";
 import { type Body, encodeChunk } from "../wire/http.ts";
 import { type GuestStream, unreachable } from "./endpoint.ts";
 
@@ -44,7 +44,7 @@ export class ExecSession implements Disposable {
   readonly #stream: GuestStream;
   readonly #body: Body;
   readonly #sender: ByteSender;
-  readonly #decoder = new FrameDecoder();
+  readonly #decoder = new FrameDecoder([EXEC_FRAME.stdout, EXEC_FRAME.stderr]);
   #pending: Iterator<Frame> | undefined;
   #pid: number | undefined;
   #stdinCredit = STDIN_WINDOW_BYTES;
@@ -137,7 +137,7 @@ export class ExecSession implements Disposable {
   async #send(type: number, payload: Uint8Array): Promise<void> {
     if (this.#ended) throw ended();
     try {
-      await this.#sender.send(encodeChunk(encodeFrameHeader(type, payload.length), payload));
+      await this.#sender.send(encodeChunk(encodeFrame(type, payload)));
     } catch (failure) {
       if (this.#ended) throw ended();
       throw failure;

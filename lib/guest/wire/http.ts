@@ -186,6 +186,39 @@ export function encodeChunk(...parts: readonly Uint8Array[]): Uint8Array {
   return chunk;
 }
 
+/** "ffffffff\r\n" */
+const CHUNK_HEAD_BYTES = 10;
+
+/** A buffer whose content becomes a chunk where it lies: what is read into `space` is never copied. */
+export class ChunkBuffer {
+  /** To be filled from its start. */
+  readonly space: Uint8Array;
+  readonly #buffer: Uint8Array;
+  readonly #prefixBytes: number;
+
+  /** @param prefixBytes of a header that goes in front of the content, inside the chunk */
+  constructor(spaceBytes: number, prefixBytes = 0) {
+    this.#prefixBytes = prefixBytes;
+    this.#buffer = new Uint8Array(CHUNK_HEAD_BYTES + prefixBytes + spaceBytes + CRLF.length);
+    this.space = this.#buffer.subarray(CHUNK_HEAD_BYTES + prefixBytes, this.#buffer.length - CRLF.length);
+  }
+
+  /**
+   * @param count at least 1 with the prefix; bytes of `space` that are filled
+   * @param putPrefix writes the header
+   * @returns the chunk, valid until `space` is filled again
+   */
+  chunk(count: number, putPrefix: (into: Uint8Array, at: number) => void = () => {}): Uint8Array {
+    const size = this.#prefixBytes + count;
+    const head = encoder.encode(`${size.toString(16)}\r\n`);
+    const start = CHUNK_HEAD_BYTES - head.length;
+    this.#buffer.set(head, start);
+    putPrefix(this.#buffer, CHUNK_HEAD_BYTES);
+    this.#buffer.set(CRLF, CHUNK_HEAD_BYTES + size);
+    return this.#buffer.subarray(start, CHUNK_HEAD_BYTES + size + CRLF.length);
+  }
+}
+
 /** @param fields names and values of ours, never outside text */
 export function encodeRequestHead(
   method: string,

@@ -17,9 +17,12 @@
  * | reset-ack | guest   | 0      | the nonce                                                    |
  * | open      | host    | new    | guest port (u16); both sides may send `WINDOW_BYTES` at once |
  * | data      | both    | open   | 1 byte to 32 KiB, within the window                          |
- * | window    | both    | open   | u32: so many bytes more; the guest's first one accepts       |
+ * | window    | both    | open   | u32: so many bytes more                                     |
  * | end       | both    | open   | none: the sender's direction ends                            |
  * | close     | both    | open   | reason (u8): the stream is gone in both directions           |
+ *
+ * Whatever the guest sends first on a stream, but close, says that it has taken it; with nothing else to
+ * send it sends a window of 0.
  *
  * **Getting in step.** A virtio-serial port keeps bytes of earlier connections, restores and agents, and a
  * frame may be cut off anywhere. So:
@@ -68,118 +71,154 @@ export const CLOSE_REASON = { aborted: 0, refused: 1, tooMany: 2 } as const;
 export interface MuxFrame {
   readonly type: number;
   readonly stream: number;
-  /** Valid until the next `push`. */
+  /** Valid until the decoder's next `space`. */
   readonly payload: Uint8Array;
 }
 
 export function encodeMuxFrame(type: number, stream: number, payload: Uint8Array): Uint8Array {
   const frame = new Uint8Array(MUX_OVERHEAD_BYTES + payload.length);
-  const view = new DataView(frame.buffer);
-  frame[0] = type;
-  view.setUint32(1, stream);
-  view.setUint32(5, payload.length);
-  frame.set(payload, HEADER_BYTES);
-  view.setUint32(HEADER_BYTES + payload.length, ~payload.length >>> 0);
+  putMuxFrame(frame, 0, type, stream, payload);
   return frame;
 }
 
+/** @returns bytes written to `into`, which has room for them */
+export function putMuxFrame(
+  into: Uint8Array,
+  at: number,
+  type: number,
+  stream: number,
+  payload: Uint8Array,
+): number {
+  const view = new DataView(into.buffer, into.byteOffset + at, MUX_OVERHEAD_BYTES + payload.length);
+  view.setUint8(0, type);
+  view.setUint32(1, stream);
+  view.setUint32(5, payload.length);
+  into.set(payload, at + HEADER_BYTES);
+  view.setUint32(HEADER_BYTES + payload.length, ~payload.length >>> 0);
+  return view.byteLength;
+}
+
+/** Some frames at a time, so that few of them are cut and must be moved. */
+const DECODER_BYTES = 4 * (MUX_OVERHEAD_BYTES + MAX_MUX_PAYLOAD_BYTES);
+
 /**
- * Takes bytes in any pieces and gives frames. Out of step it gives nothing, until a run of no-ops and a
- * reset came, or until `resume` after the caller found its place itself.
+ * Frames from bytes that come in any pieces. They are read into its own buffer (`space`, then `take`), so
+ * that a payload is copied only once, by whoever keeps it.
+ *
+ * Out of step it gives nothing, until a run of no-ops and a reset came, or until `resume` after the caller
+ * found its place itself.
  */
 export class MuxDecoder {
-  readonly #frame = new Uint8Array(MUX_OVERHEAD_BYTES + MAX_MUX_PAYLOAD_BYTES);
-  readonly #view = new DataView(this.#frame.buffer);
-  #filled = 0;
+  readonly #buffer = new Uint8Array(DECODER_BYTES);
+  readonly #view = new DataView(this.#buffer.buffer);
+  #start = 0;
+  #end = 0;
   #zeros = 0;
   #inStep = false;
-  /** How often it fell out of step. */
   #losses = 0;
 
   get inStep(): boolean {
     return this.#inStep;
   }
 
+  /** How often it fell out of step. */
   get losses(): number {
     return this.#losses;
   }
 
-  /** The next byte pushed begins a frame. */
-  resume(): void {
-    this.#inStep = true;
-    this.#filled = 0;
-    this.#zeros = 0;
+  /** Where to read to, never empty; then tell `take` how much it was. Invalidates the payloads given before. */
+  space(): Uint8Array {
+    if (this.#start > 0) {
+      this.#buffer.copyWithin(0, this.#start, this.#end);
+      this.#end -= this.#start;
+      this.#start = 0;
+    }
+    return this.#buffer.subarray(this.#end);
   }
 
+  /** What was read, where the caller looks for its place itself: it is taken away. */
+  takeRaw(count: number): Uint8Array {
+    const bytes = this.#buffer.subarray(this.#end, this.#end + count);
+    this.#start = this.#end = 0;
+    return bytes;
+  }
+
+  /** The next byte begins a frame. @param rest what is there of it already, from `takeRaw` */
+  *resume(rest: Uint8Array): Generator<MuxFrame> {
+    this.#inStep = true;
+    this.#zeros = 0;
+    this.#start = rest.byteOffset;
+    this.#end = rest.byteOffset;
+    yield* this.take(rest.length);
+  }
+
+  /** What is read before the next reset is dropped. */
   lose(): void {
     if (this.#inStep) this.#losses++;
     this.#inStep = false;
-    this.#filled = 0;
     this.#zeros = 0;
   }
 
-  *push(bytes: Uint8Array): Generator<MuxFrame> {
-    for (let at = 0; at < bytes.length;) {
-      if (!this.#inStep && this.#filled === 0) {
-        at = this.#skipToReset(bytes, at);
-        if (at === bytes.length) return;
-      }
-      if (this.#filled === 0 && bytes[at] === MUX_FRAME.noop) {
-        at++;
+  *take(count: number): Generator<MuxFrame> {
+    this.#end += count;
+    while (this.#start < this.#end) {
+      if (!this.#inStep && !this.#skipToReset()) return;
+      if (this.#buffer[this.#start] === MUX_FRAME.noop) {
+        this.#start++;
         continue;
       }
-      at += this.#take(bytes.subarray(at));
-      if (this.#filled < HEADER_BYTES || this.#filled < this.#size()) continue;
+      if (this.#end - this.#start < HEADER_BYTES) return;
+      if (!this.#isHeaderValid()) {
+        this.#start += HEADER_BYTES;
+        this.lose();
+        continue;
+      }
+      if (this.#end - this.#start < this.#frameBytes()) return;
       const frame = this.#complete();
       if (frame) yield frame;
     }
   }
 
-  /** @returns where a frame may begin: after a long run of zeros, if that is here already */
-  #skipToReset(bytes: Uint8Array, from: number): number {
-    for (let at = from; at < bytes.length; at++) {
-      if (bytes[at] === 0) this.#zeros++;
-      else if (this.#zeros > ZEROS_IN_STEP && bytes[at] === MUX_FRAME.reset) return at;
+  /** @returns whether a reset may begin at the start, behind a long run of zeros */
+  #skipToReset(): boolean {
+    for (; this.#start < this.#end; this.#start++) {
+      const byte = this.#buffer[this.#start];
+      if (byte === 0) this.#zeros++;
+      else if (this.#zeros > ZEROS_IN_STEP && byte === MUX_FRAME.reset) return true;
       else this.#zeros = 0;
     }
-    return bytes.length;
+    return false;
   }
 
-  /** @returns bytes taken towards the header, then towards the rest of the frame */
-  #take(bytes: Uint8Array): number {
-    const wanted = (this.#filled < HEADER_BYTES ? HEADER_BYTES : this.#size()) - this.#filled;
-    const part = bytes.subarray(0, wanted);
-    this.#frame.set(part, this.#filled);
-    this.#filled += part.length;
-    if (this.#filled === HEADER_BYTES && !this.#isHeaderValid()) {
-      this.lose();
-    }
-    return part.length;
+  #payloadBytes(): number {
+    return this.#view.getUint32(this.#start + 5);
   }
 
-  #size(): number {
-    return MUX_OVERHEAD_BYTES + this.#view.getUint32(5);
+  #frameBytes(): number {
+    return MUX_OVERHEAD_BYTES + this.#payloadBytes();
   }
 
   #isHeaderValid(): boolean {
-    const type = this.#frame[0]!;
+    const type = this.#buffer[this.#start]!;
     if (!this.#inStep && type !== MUX_FRAME.reset) return false;
-    return type <= MUX_FRAME.close && this.#view.getUint32(5) <= MAX_MUX_PAYLOAD_BYTES;
+    return type <= MUX_FRAME.close && this.#payloadBytes() <= MAX_MUX_PAYLOAD_BYTES;
   }
 
+  /** @returns undefined where the complement says that the frame was cut off */
   #complete(): MuxFrame | undefined {
-    const length = this.#view.getUint32(5);
-    if (this.#view.getUint32(HEADER_BYTES + length) !== (~length >>> 0)) {
+    const start = this.#start;
+    const length = this.#payloadBytes();
+    this.#start += this.#frameBytes();
+    if (this.#view.getUint32(start + HEADER_BYTES + length) !== (~length >>> 0)) {
       this.lose();
       return undefined;
     }
     this.#inStep = true;
-    this.#filled = 0;
     this.#zeros = 0;
     return {
-      type: this.#frame[0]!,
-      stream: this.#view.getUint32(1),
-      payload: this.#frame.subarray(HEADER_BYTES, HEADER_BYTES + length),
+      type: this.#buffer[start]!,
+      stream: this.#view.getUint32(start + 1),
+      payload: this.#buffer.subarray(start + HEADER_BYTES, start + HEADER_BYTES + length),
     };
   }
 }

@@ -1,18 +1,8 @@
 import { reasonOf } from "../../base/errors.ts";
 import type { Connection, Log } from "../../base/host.ts";
-import {
-  CLOSE_REASON,
-  encodeMuxFrame,
-  FLUSH_BYTES,
-  MUX_FRAME,
-  MuxDecoder,
-  type MuxFrame,
-  NONCE_BYTES,
-} from "./mux_frames.ts";
+import { CLOSE_REASON, MUX_FRAME, MuxDecoder, type MuxFrame, NONCE_BYTES } from "./mux_frames.ts";
 import { MuxStreams } from "./mux_streams.ts";
 import { MuxWriter } from "./mux_writer.ts";
-
-const READ_BYTES = 64 * 1024;
 
 /** @returns what serves a stream to that port, or undefined where nothing listens on it */
 export type AcceptStream = (port: number) => ((stream: Connection) => void) | undefined;
@@ -36,22 +26,19 @@ export class MuxGuest {
 
   /** Serves the channel until it ends; then every stream is closed. A port of its own never ends. */
   async run(): Promise<void> {
-    const buffer = new Uint8Array(READ_BYTES);
     this.#askForReset();
     try {
-      for (let count; (count = await this.#channel.read(buffer)) !== null;) {
-        this.#take(buffer.subarray(0, count));
-      }
+      for (let count; (count = await this.#channel.read(this.#decoder.space())) !== null;) this.#take(count);
     } finally {
       this.#writer.clear();
       this.#streams.closeAll("the connection to the host is lost");
     }
   }
 
-  #take(bytes: Uint8Array): void {
+  #take(count: number): void {
     const losses = this.#decoder.losses;
     try {
-      for (const frame of this.#decoder.push(bytes)) this.#takeFrame(frame);
+      for (const frame of this.#decoder.take(count)) this.#takeFrame(frame);
     } catch (failure) {
       this.#log("warn", "host stream out of step", { reason: reasonOf(failure) });
       this.#decoder.lose();
@@ -68,7 +55,7 @@ export class MuxGuest {
     if (frame.type === MUX_FRAME.reset) {
       this.#streams.closeAll("the host's side started anew");
       this.#writer.clear();
-      this.#writer.post(encodeMuxFrame(MUX_FRAME.resetAck, 0, frame.payload));
+      this.#writer.post(MUX_FRAME.resetAck, 0, frame.payload);
     } else if (frame.type === MUX_FRAME.open) {
       this.#open(frame);
     } else {
@@ -82,7 +69,7 @@ export class MuxGuest {
     if (!serve || this.#streams.isFull) {
       const reason = serve ? CLOSE_REASON.tooMany : CLOSE_REASON.refused;
       this.#streams.skip(id);
-      this.#writer.post(encodeMuxFrame(MUX_FRAME.close, id, Uint8Array.of(reason)));
+      this.#writer.post(MUX_FRAME.close, id, Uint8Array.of(reason));
       return;
     }
     const stream = this.#streams.add(id);
@@ -92,7 +79,6 @@ export class MuxGuest {
 
   /** See "Getting in step". */
   #askForReset(): void {
-    this.#writer.post(new Uint8Array(FLUSH_BYTES));
-    this.#writer.post(encodeMuxFrame(MUX_FRAME.resetAck, 0, new Uint8Array(NONCE_BYTES)));
+    this.#writer.postFlush(MUX_FRAME.resetAck, new Uint8Array(NONCE_BYTES));
   }
 }

@@ -1,9 +1,7 @@
-import { concatBytes } from "../../base/bytes.ts";
 import { BangerError, reasonOf } from "../../base/errors.ts";
 import type { Connection, Host } from "../../base/host.ts";
 import {
   encodeMuxFrame,
-  FLUSH_BYTES,
   MUX_FRAME,
   MuxDecoder,
   type MuxFrame,
@@ -14,7 +12,6 @@ import type { MuxStream } from "./mux_stream.ts";
 import { MuxStreams } from "./mux_streams.ts";
 import { MuxWriter } from "./mux_writer.ts";
 
-const READ_BYTES = 64 * 1024;
 /** The guest may not read yet, or its agent started anew after it had read the reset. */
 const RESET_AGAIN_MS = 1000;
 /** Between two epochs, so that a guest that sends garbage costs little. */
@@ -70,19 +67,16 @@ export class MuxHost {
       throw new BangerError("in_use", "Cannot open a stream to the guest: too many are open");
     }
     const stream = this.#streams.add(this.#streams.nextId());
-    this.#writer.post(encodeMuxFrame(MUX_FRAME.open, stream.id, Uint8Array.of(port >> 8, port & 0xff)));
+    this.#writer.post(MUX_FRAME.open, stream.id, Uint8Array.of(port >> 8, port & 0xff));
     return stream;
   }
 
   /** Serves the channel until it ends, whichever way; then every stream is closed. */
   async run(): Promise<void> {
-    const buffer = new Uint8Array(READ_BYTES);
     this.#beginEpoch();
     const resets = this.#keepInStep();
     try {
-      for (let count; (count = await this.#channel.read(buffer)) !== null;) {
-        this.#take(buffer.subarray(0, count));
-      }
+      for (let count; (count = await this.#channel.read(this.#decoder.space())) !== null;) this.#take(count);
     } catch (failure) {
       this.#host.log("debug", "guest stream ended", { reason: reasonOf(failure) });
     } finally {
@@ -103,14 +97,8 @@ export class MuxHost {
         await this.#pause(EPOCH_PAUSE_MS);
         continue;
       }
-      // One piece: a stream that is opened while it waits comes behind both parts of it.
-      const reset = concatBytes([
-        new Uint8Array(FLUSH_BYTES),
-        encodeMuxFrame(MUX_FRAME.reset, 0, this.#nonce),
-      ]);
-      // Where it was not written, the channel has ended, or another epoch has begun.
-      await this.#writer.send(reset).catch(() => {});
-      if (this.#search) await Promise.race([this.#pause(RESET_AGAIN_MS), this.#changed.promise]);
+      this.#writer.postFlush(MUX_FRAME.reset, this.#nonce);
+      await Promise.race([this.#pause(RESET_AGAIN_MS), this.#changed.promise]);
     }
   }
 
@@ -132,25 +120,30 @@ export class MuxHost {
     this.#search = new PatternSearch(encodeMuxFrame(MUX_FRAME.resetAck, 0, this.#nonce));
   }
 
-  #take(bytes: Uint8Array): void {
-    let rest = bytes;
-    if (this.#search) {
-      const end = this.#search.push(bytes);
-      if (end === undefined) return;
-      rest = bytes.subarray(end);
-      this.#search = undefined;
-      this.#decoder.resume();
-      this.#notify();
-    }
+  #take(count: number): void {
     try {
-      for (const frame of this.#decoder.push(rest)) {
+      for (const frame of this.#frames(count)) {
         if (!this.#takeFrame(frame)) return;
       }
-      if (this.#decoder.inStep) return;
-      this.#outOfStep("bytes that are no frame");
+      if (!this.#search && !this.#decoder.inStep) this.#outOfStep("bytes that are no frame");
     } catch (failure) {
       this.#outOfStep(reasonOf(failure));
     }
+  }
+
+  /** None while the acknowledgement has not come. */
+  *#frames(count: number): Generator<MuxFrame> {
+    if (!this.#search) {
+      yield* this.#decoder.take(count);
+      return;
+    }
+    const bytes = this.#decoder.takeRaw(count);
+    const end = this.#search.push(bytes);
+    if (end === undefined) return;
+    this.#search = undefined;
+    const frames = this.#decoder.resume(bytes.subarray(end));
+    this.#notify();
+    yield* frames;
   }
 
   /** @returns false where the epoch is over */

@@ -1,13 +1,7 @@
 import { BangerError } from "../../base/errors.ts";
 import type { Connection } from "../../base/host.ts";
 import { ByteRing } from "./byte_ring.ts";
-import {
-  CLOSE_REASON,
-  encodeMuxFrame,
-  MAX_MUX_PAYLOAD_BYTES,
-  MUX_FRAME,
-  WINDOW_BYTES,
-} from "./mux_frames.ts";
+import { CLOSE_REASON, MAX_MUX_PAYLOAD_BYTES, MUX_FRAME, WINDOW_BYTES } from "./mux_frames.ts";
 import type { MuxWriter } from "./mux_writer.ts";
 
 /** Told back to the other side once so much was read: often enough to never stop it, rarely enough to be cheap. */
@@ -65,14 +59,14 @@ export class MuxStream implements Connection {
     const part = bytes.subarray(0, Math.min(this.#credit, MAX_MUX_PAYLOAD_BYTES));
     if (part.length === 0) return 0;
     this.#credit -= part.length;
-    await this.#writer.send(encodeMuxFrame(MUX_FRAME.data, this.id, part));
+    await this.#writer.send(MUX_FRAME.data, this.id, part);
     return part.length;
   }
 
   async closeWrite(): Promise<void> {
     if (this.#writeEnded || this.#closedHere || this.#lost) return;
     this.#writeEnded = true;
-    const sent = this.#writer.send(encodeMuxFrame(MUX_FRAME.end, this.id, NOTHING));
+    const sent = this.#writer.send(MUX_FRAME.end, this.id, NOTHING);
     if (this.#readEnded) this.#gone(this.id);
     await sent;
   }
@@ -82,9 +76,9 @@ export class MuxStream implements Connection {
     this.#closedHere = true;
     this.#received.clear();
     if (!this.#lost) {
-      if (!this.#writeEnded) this.#writer.post(encodeMuxFrame(MUX_FRAME.end, this.id, NOTHING));
+      if (!this.#writeEnded) this.#writer.post(MUX_FRAME.end, this.id);
       if (!(this.#writeEnded && this.#readEnded)) {
-        this.#writer.post(encodeMuxFrame(MUX_FRAME.close, this.id, Uint8Array.of(CLOSE_REASON.aborted)));
+        this.#writer.post(MUX_FRAME.close, this.id, Uint8Array.of(CLOSE_REASON.aborted));
       }
     }
     this.#settleAccepted.reject(closed("this side has closed it"));
@@ -101,6 +95,7 @@ export class MuxStream implements Connection {
         "Cannot take a stream's bytes: they are beyond its window or its end",
       );
     }
+    this.#settleAccepted.resolve();
     this.#notify();
   }
 
@@ -116,6 +111,7 @@ export class MuxStream implements Connection {
 
   takeEnd(): void {
     this.#readEnded = true;
+    this.#settleAccepted.resolve();
     if (this.#writeEnded) this.#gone(this.id);
     this.#notify();
   }

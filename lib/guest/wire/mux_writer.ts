@@ -1,43 +1,80 @@
-import { concatBytes, writeFully } from "../../base/bytes.ts";
+import { writeFully } from "../../base/bytes.ts";
 import { BangerError } from "../../base/errors.ts";
 import type { Connection } from "../../base/host.ts";
-import { encodeMuxFrame, MUX_FRAME } from "./mux_frames.ts";
 import { encodeWindow } from "./exec.ts";
+import {
+  FLUSH_BYTES,
+  MAX_MUX_PAYLOAD_BYTES,
+  MAX_STREAMS,
+  MUX_FRAME,
+  MUX_OVERHEAD_BYTES,
+  putMuxFrame,
+} from "./mux_frames.ts";
 
-/** Joined into one write: a system call and a virtio buffer carry more than one small frame. */
-const MAX_BATCH_BYTES = 64 * 1024;
+const NOTHING = new Uint8Array(0);
+/** Beyond it frames wait: what is in front of a frame delays it. */
+const BATCH_BYTES = 2 * (MAX_MUX_PAYLOAD_BYTES + MUX_OVERHEAD_BYTES);
+const WINDOW_FRAME_BYTES = MUX_OVERHEAD_BYTES + 4;
+/** A batch, and a flush with its reset on top, and the windows of all streams. */
+const BUFFER_BYTES = BATCH_BYTES + FLUSH_BYTES + 64 + MAX_STREAMS * WINDOW_FRAME_BYTES;
+/**
+ * Promises that may be settled before a batch goes out: an answer and the end of its stream come some
+ * turns after each other, and to write them together is worth far more than the turns cost.
+ */
+const TURNS_BEFORE_WRITE = 24;
 
 interface Waiting {
-  readonly bytes: Uint8Array;
+  readonly type: number;
+  readonly stream: number;
+  readonly payload: Uint8Array;
   readonly done: (failure?: BangerError) => void;
 }
 
 /**
- * The one writer of a mux's channel. Frames go out in the order of the calls, which takes turns between
- * streams because each has at most one frame waiting. Windows go first and are added up per stream: the
- * reading side never waits for the writing side, so two muxes cannot block each other.
+ * The one writer of a mux's channel. Frames are copied into a batch at once, or wait in the order of
+ * the calls where it is full; that takes turns between streams, because each has at most one frame
+ * waiting. Windows are added up per stream and never wait: the reading side never waits for the writing
+ * side, so two muxes cannot block each other.
  */
 export class MuxWriter {
   readonly #channel: Pick<Connection, "write">;
   readonly #windows = new Map<number, number>();
+  #batch = new Uint8Array(BUFFER_BYTES);
+  #batchBytes = 0;
+  /** The other buffer: it is being written, or empty. */
+  #spare = new Uint8Array(BUFFER_BYTES);
   #waiting: Waiting[] = [];
-  #running = false;
+  #isRunning = false;
   #failure: BangerError | undefined;
 
   constructor(channel: Pick<Connection, "write">) {
     this.#channel = channel;
   }
 
-  /** @returns when it is written. @throws {BangerError} `connection_failed` if it never will be */
-  send(bytes: Uint8Array): Promise<void> {
+  /**
+   * @param payload not to be changed before it returns
+   * @returns when the frame is in a batch
+   * @throws {BangerError} `connection_failed` if it never will be
+   */
+  send(type: number, stream: number, payload: Uint8Array): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#push({ bytes, done: (failure) => failure ? reject(failure) : resolve() });
+      this.#add({ type, stream, payload, done: (failure) => failure ? reject(failure) : resolve() });
     });
   }
 
   /** As `send`, for what nobody waits for: if it is never written, the channel is gone and all know it. */
-  post(bytes: Uint8Array): void {
-    this.#push({ bytes, done: () => {} });
+  post(type: number, stream: number, payload: Uint8Array = NOTHING): void {
+    this.#add({ type, stream, payload, done: () => {} });
+  }
+
+  /** No-ops that fill up a cut-off frame, and right behind them a frame. In front of all that waits. */
+  postFlush(type: number, payload: Uint8Array): void {
+    // One is as good as two, and the buffer has room for one.
+    if (this.#batchBytes > BATCH_BYTES) return;
+    this.#batch.fill(0, this.#batchBytes, this.#batchBytes + FLUSH_BYTES);
+    this.#batchBytes += FLUSH_BYTES;
+    this.#put(type, 0, payload);
+    this.#start();
   }
 
   addWindow(stream: number, bytes: number): void {
@@ -45,26 +82,38 @@ export class MuxWriter {
     this.#start();
   }
 
-  /** Drops what is not yet in a write: a new epoch begins. */
+  /** Drops what is not yet being written: a new epoch begins. */
   clear(): void {
     const dropped = this.#waiting;
     this.#waiting = [];
+    this.#batchBytes = 0;
     this.#windows.clear();
-    for (const { done } of dropped) done(lost());
+    for (const { done } of dropped) done(this.#failure ?? lost());
   }
 
-  #push(waiting: Waiting): void {
+  #add(waiting: Waiting): void {
     if (this.#failure) {
       waiting.done(this.#failure);
-      return;
+    } else if (this.#waiting.length === 0 && this.#hasRoom(waiting)) {
+      this.#put(waiting.type, waiting.stream, waiting.payload);
+      waiting.done();
+    } else {
+      this.#waiting.push(waiting);
     }
-    this.#waiting.push(waiting);
     this.#start();
   }
 
+  #hasRoom({ payload }: Waiting): boolean {
+    return this.#batchBytes + MUX_OVERHEAD_BYTES + payload.length <= BATCH_BYTES;
+  }
+
+  #put(type: number, stream: number, payload: Uint8Array): void {
+    this.#batchBytes += putMuxFrame(this.#batch, this.#batchBytes, type, stream, payload);
+  }
+
   #start(): void {
-    if (this.#running || this.#failure) return;
-    this.#running = true;
+    if (this.#isRunning || this.#failure) return;
+    this.#isRunning = true;
     this.#run().catch((cause) => {
       this.#failure = lost(cause);
       this.clear();
@@ -72,49 +121,41 @@ export class MuxWriter {
   }
 
   async #run(): Promise<void> {
-    // One turn later, so that what is sent in this turn goes into one write.
-    await Promise.resolve();
-    while (this.#waiting.length > 0 || this.#windows.size > 0) {
-      const batch = this.#nextBatch();
-      try {
-        await writeFully((bytes) => this.#channel.write(bytes), batch.bytes);
-      } catch (cause) {
-        for (const done of batch.done) done(lost(cause));
-        throw cause;
-      }
-      for (const done of batch.done) done();
+    while (this.#batchBytes > 0 || this.#windows.size > 0) {
+      for (let turn = 0; turn < TURNS_BEFORE_WRITE; turn++) await Promise.resolve();
+      const bytes = this.#takeBatch();
+      this.#admitWaiting();
+      await writeFully((part) => this.#channel.write(part), bytes);
     }
     // In the turn that saw nothing to do: what comes in the next must start it again.
-    this.#running = false;
+    this.#isRunning = false;
   }
 
-  #nextBatch(): { bytes: Uint8Array; done: Waiting["done"][] } {
-    const parts: Uint8Array[] = [];
-    const done: Waiting["done"][] = [];
-    for (const [stream, bytes] of this.#windows) {
-      parts.push(encodeMuxFrame(MUX_FRAME.window, stream, encodeWindow(bytes)));
-    }
+  /** @returns what to write now; the buffers change places */
+  #takeBatch(): Uint8Array {
+    for (const [stream, bytes] of this.#windows) this.#put(MUX_FRAME.window, stream, encodeWindow(bytes));
     this.#windows.clear();
-    let size = 0;
-    let taken = 0;
-    for (; taken < this.#waiting.length && size < MAX_BATCH_BYTES; taken++) {
-      const waiting = this.#waiting[taken]!;
-      parts.push(waiting.bytes);
-      done.push(waiting.done);
-      size += waiting.bytes.length;
+    const full = this.#batch;
+    const bytes = full.subarray(0, this.#batchBytes);
+    this.#batch = this.#spare;
+    this.#spare = full;
+    this.#batchBytes = 0;
+    return bytes;
+  }
+
+  #admitWaiting(): void {
+    let admitted = 0;
+    for (const waiting of this.#waiting) {
+      if (!this.#hasRoom(waiting)) break;
+      this.#put(waiting.type, waiting.stream, waiting.payload);
+      waiting.done();
+      admitted++;
     }
-    this.#waiting.splice(0, taken);
-    return { bytes: parts.length === 1 ? parts[0]! : concatBytes(parts), done };
+    this.#waiting.splice(0, admitted);
   }
 }
 
 function lost(cause?: unknown): BangerError {
-  return new BangerError(
-    "connection_failed",
-    "Cannot write to the guest's stream: the connection is lost",
-    undefined,
-    {
-      cause,
-    },
-  );
+  const text = "Cannot write to the guest's stream: the connection is lost";
+  return new BangerError("connection_failed", text, undefined, { cause });
 }
