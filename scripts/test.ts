@@ -3,7 +3,7 @@
  *
  * deno run scripts/test.ts unit|host|smoke|ok|all [filter]
  */
-import { build } from "./build.ts";
+import { BIN_DIRECTORY, build } from "./build.ts";
 import { lint } from "./lint.ts";
 
 const root = new URL("..", import.meta.url).pathname;
@@ -31,7 +31,11 @@ const PLANS: Readonly<Record<string, readonly (Group | "lint" | "build")[]>> = {
   all: ["lint", "unit", "build", "host", "smoke"],
 };
 
-async function runGroup(group: Group, filter: string | undefined): Promise<Counts> {
+async function runGroup(
+  group: Group,
+  filter: string | undefined,
+  extra: Record<string, string> = {},
+): Promise<Counts> {
   const { paths, flags } = GROUPS[group];
   const child = new Deno.Command(Deno.execPath(), {
     args: [
@@ -43,7 +47,7 @@ async function runGroup(group: Group, filter: string | undefined): Promise<Count
       ...paths,
     ],
     cwd: root,
-    env: { NO_COLOR: "1" },
+    env: { NO_COLOR: "1", ...extra },
     stdout: "piped",
     stderr: "inherit",
   }).spawn();
@@ -66,6 +70,22 @@ async function runGroup(group: Group, filter: string | undefined): Promise<Count
   return counts;
 }
 
+/** The smoke suite's own home, gone afterwards with its daemon; BANGER_SMOKE_HOME keeps one for the next run. */
+async function runSmoke(filter: string | undefined): Promise<Counts> {
+  const kept = Deno.env.get("BANGER_SMOKE_HOME");
+  const home = kept ?? await Deno.makeTempDir({ prefix: "banger-smoke-" });
+  try {
+    return await runGroup("smoke", filter, { BANGER_SMOKE_HOME: home });
+  } finally {
+    await new Deno.Command(`${BIN_DIRECTORY}/banger`, {
+      args: ["daemon", "stop", "--force"],
+      env: { HOME: home },
+    })
+      .output();
+    if (kept === undefined) await Deno.remove(home, { recursive: true });
+  }
+}
+
 async function main(): Promise<number> {
   const [name = "all", filter] = Deno.args;
   const plan = PLANS[name];
@@ -83,7 +103,7 @@ async function main(): Promise<number> {
     } else if (part === "build") {
       await build();
     } else {
-      const counts = await runGroup(part, filter);
+      const counts = part === "smoke" ? await runSmoke(filter) : await runGroup(part, filter);
       total.passed += counts.passed;
       total.failed += counts.failed;
       total.ignored += counts.ignored;

@@ -42,7 +42,7 @@ const OUTSIDE_MODULES = [
   "node:https",
   "node:dgram",
 ];
-const OUTSIDE_NAMES = /\bDeno\.|(?<!async )(?<![.\w])fetch\(|\bnew WebSocket\(/;
+const OUTSIDE_NAMES = /\bDeno\.|\bconsole\.|(?<!async )(?<![.\w])fetch\(|\bnew WebSocket\(/;
 
 const root = join(dirname(new URL(import.meta.url).pathname), "..");
 

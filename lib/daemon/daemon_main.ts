@@ -141,7 +141,7 @@ function diskBuilder({ files }: Host): DiskBuilder {
   return async (path, { uuidSeed, label }, fill) => {
     await using file = await files.open(path, { read: true, write: true, createNew: true, mode: 0o644 });
     const uuid = uuidFromSeed(uuidSeed);
-    const writer = await FilesystemWriter.create(file, { uuid, label, timestamp: EPOCH });
+    await using writer = await FilesystemWriter.create(file, { uuid, label, timestamp: EPOCH });
     await writer.finish(await fill(writer));
     await file.sync();
   };

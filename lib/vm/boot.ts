@@ -46,7 +46,7 @@ export async function bootMachine(
     await stopMachine(host, booted);
     await events.add(files.events, "boot failed", `${outcome.reason}; try ${attempt} of ${BOOT_TRIES}`);
     host.log("warn", "boot failed", { vm: vm.name, attempt, reason: outcome.reason, consoleTail });
-    if (attempt === BOOT_TRIES || outcome.isFinal) throw bootFailure(vm, outcome.reason, consoleTail);
+    if (attempt === BOOT_TRIES) throw bootFailure(vm, outcome.reason, consoleTail);
     progress.note(`the boot failed (${outcome.reason}); trying once more`);
   }
 }
@@ -63,7 +63,7 @@ async function watchOrStop(
   booted: Booted,
   consoleLogPath: string,
   signal: AbortSignal,
-): Promise<"up" | { reason: string; isFinal: boolean }> {
+): Promise<"up" | { reason: string }> {
   const { host, guest } = deps;
   try {
     const outcome = await watchBoot(host, {
@@ -72,8 +72,7 @@ async function watchOrStop(
       isAgentUp: () => guest.isUp(booted.machine.endpoint),
       signal,
     });
-    if (outcome.outcome === "up") return "up";
-    return { reason: outcome.reason, isFinal: false };
+    return outcome.kind === "up" ? "up" : { reason: outcome.reason };
   } catch (thrown) {
     await stopMachine(host, booted);
     throw thrown;

@@ -25,7 +25,7 @@ export async function makeRootDisk(
   const { rootfs } = imagePaths(paths, image.id);
   const { rootRaw, rootOverlay } = vmPaths(paths, id);
   if (await files.reflink(rootfs, rootRaw)) return "reflink";
-  await writeOverlay(files, rootOverlay, { backingPath: rootfs, sizeBytes: image.sizeBytes });
+  await writeOverlay({ files }, rootOverlay, { backingPath: rootfs, virtualSizeBytes: image.sizeBytes });
   return "qcow2";
 }
 
@@ -48,7 +48,7 @@ export async function makeWorkDisk(
     mode: 0o600,
   });
   const uuid = uuidFromSeed(`work disk of ${id}`);
-  const writer = await FilesystemWriter.create(target, { uuid, label: "work", timestamp: EPOCH, sizeBytes });
+  await using writer = await FilesystemWriter.create(target, { uuid, label: "work", timestamp: EPOCH, sizeBytes });
   const filesystem = await openFilesystem(source);
   const seed = await filesystem.copyTree(byteStringOfText("/root"), writer);
   const root = emptyDirectory(WORK_DIRECTORY_MODE, seed?.attributes.mtime);
