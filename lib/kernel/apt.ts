@@ -102,9 +102,13 @@ export class AptFetcher {
     // apt's own naming. Source: apt-pkg/acquire-item.cc, QuoteString(..., "_:")
     const version = found.version.replaceAll(":", "%3a");
     const path = `${directory}/${found.name}_${version}_${found.architecture}.deb`;
+    const isGood = async () => await this.#hash(path) === found.sha256;
+    if (await isGood()) return path;
+    // apt takes a file of the right name and size for the package.
+    await files.remove(path);
     await this.#needSpace(directory, found.sizeBytes + 8 * MIB);
     await this.#locked(signal, () => this.#runDownload(found, directory, progress, signal));
-    if (await this.#hash(path) !== found.sha256) {
+    if (!await isGood()) {
       await files.remove(path);
       throw new BangerError(
         "corrupt_data",

@@ -64,7 +64,8 @@ load_modules disks
 load_modules others &
 
 wait_for_disk /dev/vda || fail "there is no root disk /dev/vda"
-reason=$(mount -t ext4 -o rw /dev/vda /sysroot 2>&1) ||
+# Busybox mounts silently unless told otherwise, and the kernel knows best what is wrong.
+reason=$(mount -t ext4 -o rw,loud /dev/vda /sysroot 2>&1) ||
   fail "cannot mount the root disk: $reason; kernel: $(dmesg | grep vda | tail -n 1)"
 say "root disk mounted"
 
@@ -98,8 +99,15 @@ say "handing over to $init ($kind)"
 case $kind in
 systemd) ;;
 other)
-  # Its services are not ours to edit, so the agent is kept running beside it.
-  setsid chroot /sysroot /run/banger/bin/busybox sh /run/banger/bin/supervise &
+  # Its services are not ours to edit, so the agent is kept running beside it. Handing over deletes what is
+  # here, so that has to wait until the supervisor runs from the guest's root.
+  in_root setsid /run/banger/bin/busybox sh /run/banger/bin/supervise &
+  tries=0
+  until [ -e /sysroot/run/banger/supervised ]; do
+    tries=$((tries + 1))
+    [ "$tries" -le 500 ] || fail "cannot start the agent's supervisor"
+    usleep 10000
+  done
   ;;
 *)
   in_root sh /run/banger/bin/use-inittab || fail "cannot prepare busybox init"
@@ -124,7 +132,9 @@ has_working_inittab() {
 
 for candidate in /sbin/init /usr/sbin/init /lib/systemd/systemd /usr/lib/systemd/systemd; do
   target=$($busybox readlink -f "$candidate")
-  [ -f "$target" ] && [ -x "$target" ] || continue
+  if [ ! -f "$target" ] || [ ! -x "$target" ]; then
+    continue
+  fi
   case $target in
   */systemd)
     kind=systemd
@@ -185,6 +195,7 @@ echo "banger-init: guest set up"
 
 /** For images with an init of another kind: runs beside it what its services would. */
 const SUPERVISE = String.raw`#!/run/banger/bin/busybox sh
+: >/run/banger/supervised
 network=/usr/local/libexec/banger-network-bootstrap
 if [ -x "$network" ]; then
   "$network" || echo "banger-init: $network failed"
@@ -251,7 +262,6 @@ export const INIT_APPLETS = [
   "poweroff",
   "reboot",
   "rm",
-  "setsid",
   "sh",
   "sleep",
   "switch_root",

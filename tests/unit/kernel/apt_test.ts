@@ -68,7 +68,13 @@ function hostWith(archive: Archive, directory: string): { host: Host; commands: 
     const { fields, content } = archive.packages.get(name!)!;
     const file = `${name}_${fields.Version!.replaceAll(":", "%3a")}_${fields.Architecture}.deb`;
     if (code === 0) await Deno.writeFile(`${command.cwd}/${file}`, content);
-    const stdout = ReadableStream.from([new TextEncoder().encode("dlstatus:1:50.0:Retrieving\n")]);
+    const status = new Uint8Array(new TextEncoder().encode("dlstatus:1:50.0:Retrieving\n"));
+    const stdout = new ReadableStream<Uint8Array<ArrayBuffer>>({
+      start(controller) {
+        controller.enqueue(status);
+        controller.close();
+      },
+    });
     return { stdout, result: Promise.resolve({ code, stderr }) };
   };
   const which = (name: string) => Promise.resolve(`/usr/bin/${name}`);
