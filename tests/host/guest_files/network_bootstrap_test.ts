@@ -90,6 +90,39 @@ for (const shell of SHELLS) {
   });
 }
 
+Deno.test("network-bootstrap keeps keys below a block whose end somebody removed", async () => {
+  await using directory = await temporaryDirectory();
+  const { root, apply } = await makeGuest(directory.path, SHELLS[0]!);
+  const keys = `${root}/root/.ssh/authorized_keys`;
+  await write(keys, "# banger begin\nssh-ed25519 OLD banger\nssh-rsa MINE");
+  await apply();
+  assert.equal(
+    await Deno.readTextFile(keys),
+    `# banger begin\nssh-ed25519 OLD banger\nssh-rsa MINE\n${KEYS}`,
+  );
+});
+
+Deno.test("network-bootstrap starts few processes: the agent waits for it", async () => {
+  await requireTools("unshare", "busybox");
+  await using directory = await temporaryDirectory();
+  const { root, config } = await makeGuest(directory.path, SHELLS[0]!);
+  // In a namespace of its own, pids count from 1: the first shell, the script, what it starts, the last shell.
+  const script = `busybox sh ${config}/../bootstrap; exec busybox sh -c 'busybox sh -c "echo \\$\\$" | cat'`;
+  const { stdout } = await run("unshare", [
+    "--user",
+    "--map-root-user",
+    "--pid",
+    "--fork",
+    "sh",
+    "-c",
+    script,
+  ], {
+    env: { BANGER_ROOT: root, BANGER_CONFIG: config },
+  });
+  const started = Number(stdout) - 3;
+  assert.ok(started >= 1 && started <= 4, `${started} processes`);
+});
+
 Deno.test("network-bootstrap does nothing where the host said nothing", async () => {
   await using directory = await temporaryDirectory();
   const { root, config, apply } = await makeGuest(directory.path, SHELLS[0]!);
