@@ -10,7 +10,7 @@ export interface TarEntry {
   /** Without leading `./` or `/`; never with a `..`. Bytes as ISO 8859-1. */
   readonly path: string;
   readonly kind: "file" | "directory" | "symlink" | "other";
-  /** Of the content that `read` and `chunks` give. */
+  /** Of the content; 0 for what is no file. */
   readonly sizeBytes: number;
   readonly mode: number;
   /** The whole content. @throws {BangerError} `corrupt_data` above `maxBytes` */
