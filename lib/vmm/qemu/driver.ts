@@ -1,4 +1,4 @@
-import { BangerError, reasonOf } from "../../base/errors.ts";
+import { BangerError } from "../../base/errors.ts";
 import type { ProcessIdentity } from "../../base/host.ts";
 import { chooseAcceleration } from "../acceleration.ts";
 import { readCpuInfo, timestampCounterKhz } from "../cpu_info.ts";
@@ -11,15 +11,13 @@ import type {
   VmmDriver,
 } from "../driver.ts";
 import { runtimeSockets } from "../driver.ts";
-import { assertGuestCid, assertSocketPathFits, endHelpers, lastLogLines } from "../helpers.ts";
+import { assertGuestCid, assertSocketPathFits } from "../helpers.ts";
+import { endedAtOnce, undoLaunch, waitFor } from "../launching.ts";
 import { QEMU_PROGRAM, qemuArguments } from "./command_line.ts";
 import { type QemuHost, QemuMachine } from "./machine.ts";
 import { runQmpCommands } from "./qmp.ts";
 
-/** From the process's start to its QMP greeting; 0.1 s where the host is idle. */
-const START_TIMEOUT_MS = 30_000;
 const QMP_ATTEMPT_TIMEOUT_MS = 10_000;
-const MAX_WAIT_MS = 50;
 
 export interface QemuDriverOptions {
   /** Default: `qemu-system-x86_64` on PATH. */
@@ -67,19 +65,8 @@ async function launch(
       acceleration,
     });
   } catch (failure) {
-    await undoLaunch(host, started, sockets.qmp);
+    await undoLaunch(host, started, socketsOf(spec));
     throw failure;
-  }
-}
-
-async function undoLaunch(host: QemuHost, started: ProcessIdentity[], qmpSocket: string): Promise<void> {
-  try {
-    for (const process of started) await host.processes.signal(process, "SIGKILL");
-    await endHelpers(host, started);
-    await host.files.remove(qmpSocket);
-  } catch (thrown) {
-    // The failure that led here is the one to tell; this one must not hide it.
-    host.log("error", "cannot clean up after a failed launch", { reason: reasonOf(thrown) });
   }
 }
 
@@ -96,6 +83,12 @@ async function findQemu(host: QemuHost, program: string): Promise<string> {
 function endpointOf(spec: MachineSpec): AgentEndpoint {
   if (spec.transport.kind === "vhost-vsock") return { kind: "vsock", cid: spec.transport.cid };
   return { kind: "hybrid", path: runtimeSockets(spec.runtimeDirectory).agent };
+}
+
+/** The socket files that QEMU and its helper make. */
+function socketsOf(spec: MachineSpec): string[] {
+  const { qmp, vhostUser, agent } = runtimeSockets(spec.runtimeDirectory);
+  return spec.transport.kind === "vhost-device-vsock" ? [qmp, vhostUser, agent] : [qmp];
 }
 
 /** @param started gets each process as soon as it runs, for the undo */
@@ -173,42 +166,6 @@ async function waitForQmp(
       return false;
     }
   });
-}
-
-/** @throws {BangerError} `boot_failed` after `START_TIMEOUT_MS`; the signal's reason */
-async function waitFor(
-  { clock }: QemuHost,
-  signal: AbortSignal,
-  problem: string,
-  isReady: () => Promise<boolean>,
-): Promise<void> {
-  const deadlineMs = clock.monotonicMs() + START_TIMEOUT_MS;
-  for (let waitMs = 5;; waitMs = Math.min(waitMs * 2, MAX_WAIT_MS)) {
-    signal.throwIfAborted();
-    if (await isReady()) return;
-    if (clock.monotonicMs() > deadlineMs) {
-      throw new BangerError(
-        "boot_failed",
-        `Cannot start the machine: ${problem} within ${START_TIMEOUT_MS} ms`,
-      );
-    }
-    await clock.sleep(waitMs, signal);
-  }
-}
-
-async function endedAtOnce(
-  host: QemuHost,
-  what: string,
-  spec: MachineSpec,
-  logOffset: number,
-): Promise<BangerError> {
-  const lines = await lastLogLines(host, spec.logPath, logOffset);
-  const why = lines === "" ? "it says nothing" : lines;
-  return new BangerError(
-    "boot_failed",
-    `Cannot start machine ${spec.id}: ${what} ended at once: ${why}`,
-    `See ${spec.logPath}`,
-  );
 }
 
 async function adopt(host: QemuHost, record: MachineRecord): Promise<Machine | undefined> {

@@ -1,14 +1,12 @@
 import { BangerError, reasonOf } from "../../base/errors.ts";
 import type { Host } from "../../base/host.ts";
 import type { AgentEndpoint, Machine, MachineRecord, MachineStatus } from "../driver.ts";
-import { endHelpers } from "../helpers.ts";
+import { VmmProcess } from "../vmm_process.ts";
 import { type QmpCommand, QmpRefusal, runQmpCommands } from "./qmp.ts";
 
 export type QemuHost = Pick<Host, "processes" | "sockets" | "files" | "clock" | "log">;
 
 const COMMAND_TIMEOUT_MS = 10_000;
-/** After SIGKILL: the kernel still has to let go of its memory and of a write in flight. */
-const KILL_TIMEOUT_MS = 10_000;
 
 /** QEMU's run states (qapi/run-state.json) in our words. */
 const STATUSES: Readonly<Record<string, MachineStatus>> = {
@@ -30,6 +28,7 @@ export class QemuMachine implements Machine {
   readonly record: MachineRecord;
   readonly endpoint: AgentEndpoint;
   readonly #host: QemuHost;
+  readonly #process: VmmProcess;
   /** QEMU takes one QMP client at a time; the next command waits for the one before. */
   #lastCommand: Promise<unknown> = Promise.resolve();
 
@@ -37,14 +36,15 @@ export class QemuMachine implements Machine {
     this.#host = host;
     this.record = record;
     this.endpoint = record.endpoint;
+    this.#process = new VmmProcess(host, record);
   }
 
   isAlive(): Promise<boolean> {
-    return this.#host.processes.isAlive(this.record.process);
+    return this.#process.isAlive();
   }
 
   cpuTimeMs(): Promise<number | undefined> {
-    return this.#host.processes.cpuTimeMs(this.record.process);
+    return this.#process.cpuTimeMs();
   }
 
   async status(): Promise<MachineStatus> {
@@ -71,28 +71,12 @@ export class QemuMachine implements Machine {
     await this.#command("press the power button of", { name: "system_powerdown" });
   }
 
-  async waitForExit(timeoutMs: number): Promise<boolean> {
-    if (!(await this.#host.processes.waitForExit(this.record.process, timeoutMs))) return false;
-    await this.#clean();
-    return true;
+  waitForExit(timeoutMs: number): Promise<boolean> {
+    return this.#process.waitForExit(timeoutMs);
   }
 
-  async kill(): Promise<void> {
-    await this.#host.processes.signal(this.record.process, "SIGKILL");
-    if (!(await this.#host.processes.waitForExit(this.record.process, KILL_TIMEOUT_MS))) {
-      throw new BangerError(
-        "host_unsupported",
-        `Cannot kill machine ${this.record.machineId}: process ${this.record.process.pid} outlives SIGKILL`,
-        "It is most likely waiting for a disk; see its state in ps",
-      );
-    }
-    await this.#clean();
-  }
-
-  /** What outlives a QEMU: its helpers, and its socket file. */
-  async #clean(): Promise<void> {
-    await endHelpers(this.#host, this.record.helpers);
-    await this.#host.files.remove(this.record.controlSocket);
+  kill(): Promise<void> {
+    return this.#process.kill();
   }
 
   #command(verb: string, command: QmpCommand): Promise<unknown> {

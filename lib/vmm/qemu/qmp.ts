@@ -2,10 +2,10 @@ import { BangerError } from "../../base/errors.ts";
 import { writeFully } from "../../base/bytes.ts";
 import type { Clock, Connection, Host } from "../../base/host.ts";
 import { quote } from "../../base/names.ts";
+import { LineReader } from "../line_reader.ts";
 
 /** QEMU's longest answers (schema, devices) are some hundred KiB; ours are far below. */
 const MAX_LINE_BYTES = 1024 * 1024;
-const READ_BYTES = 64 * 1024;
 /** A guest can make QEMU send events; a command's answer still comes soon after. */
 const MAX_EVENTS_PER_COMMAND = 10_000;
 
@@ -89,7 +89,7 @@ export class QmpSession {
 
   constructor(connection: Connection) {
     this.#connection = connection;
-    this.#lines = new LineReader((into) => connection.read(into), MAX_LINE_BYTES);
+    this.#lines = new LineReader((into) => connection.read(into), "QEMU's QMP", MAX_LINE_BYTES);
   }
 
   /** Waits for the greeting and leaves negotiation mode. */
@@ -132,53 +132,6 @@ export class QmpSession {
       throw garbage("a line is no JSON object");
     }
     return value as Record<string, unknown>;
-  }
-}
-
-/** Splits a byte stream into lines of bounded length. */
-export class LineReader {
-  readonly #read: (into: Uint8Array) => Promise<number | null>;
-  readonly #maxLineBytes: number;
-  readonly #buffer = new Uint8Array(READ_BYTES);
-  readonly #pieces: Uint8Array[] = [];
-  #pendingBytes = 0;
-  /** Unread part of `#buffer`. */
-  #start = 0;
-  #end = 0;
-
-  constructor(read: (into: Uint8Array) => Promise<number | null>, maxLineBytes: number) {
-    this.#read = read;
-    this.#maxLineBytes = maxLineBytes;
-  }
-
-  /** @returns the next line without its end; undefined at the end of the stream (a cut-off line is dropped) */
-  async next(): Promise<string | undefined> {
-    for (;;) {
-      const newline = this.#buffer.subarray(0, this.#end).indexOf(10, this.#start);
-      const pieceEnd = newline === -1 ? this.#end : newline;
-      this.#keep(this.#buffer.slice(this.#start, pieceEnd));
-      this.#start = newline === -1 ? this.#end : newline + 1;
-      if (newline !== -1) return this.#takeLine();
-      const count = await this.#read(this.#buffer);
-      if (count === null) return undefined;
-      this.#start = 0;
-      this.#end = count;
-    }
-  }
-
-  #keep(piece: Uint8Array): void {
-    if (piece.length === 0) return;
-    this.#pendingBytes += piece.length;
-    if (this.#pendingBytes > this.#maxLineBytes) throw garbage(`a line is over ${this.#maxLineBytes} bytes`);
-    this.#pieces.push(piece);
-  }
-
-  #takeLine(): string {
-    const decoder = new TextDecoder();
-    const text = this.#pieces.map((piece) => decoder.decode(piece, { stream: true })).join("");
-    this.#pieces.length = 0;
-    this.#pendingBytes = 0;
-    return (text + decoder.decode()).replace(/\r$/, "");
   }
 }
 

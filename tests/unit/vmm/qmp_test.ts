@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { BangerError } from "../../../lib/base/errors.ts";
 import type { Connection, Host } from "../../../lib/base/host.ts";
-import { LineReader, QmpRefusal, QmpSession, runQmpCommands } from "../../../lib/vmm/qemu/qmp.ts";
+import { LineReader } from "../../../lib/vmm/line_reader.ts";
+import { QmpRefusal, QmpSession, runQmpCommands } from "../../../lib/vmm/qemu/qmp.ts";
 import { systemClock } from "../../../lib/sys/clock.ts";
 
 const GREETING = '{"QMP": {"version": {"qemu": {"major": 7}}, "capabilities": []}}\r\n';
@@ -126,7 +127,7 @@ Deno.test("runQmpCommands() gives up on a QEMU that is silent, and hangs up", as
 for (const chunkBytes of [1, 2, 3, 1000]) {
   Deno.test(`LineReader keeps lines whole that arrive ${chunkBytes} bytes at a time`, async () => {
     const connection = new Recorded("ä€𝄞\r\n\nlast\ncut off", chunkBytes);
-    const reader = new LineReader((into) => connection.read(into), 100);
+    const reader = new LineReader((into) => connection.read(into), "a test", 100);
     assert.equal(await reader.next(), "ä€𝄞");
     assert.equal(await reader.next(), "");
     assert.equal(await reader.next(), "last");
