@@ -72,6 +72,7 @@ export function fetchedContent(
   const slots = layers.map(() => Promise.withResolvers<() => AsyncIterable<Uint8Array>>());
   const downloads: (BlobDownload | "stored" | undefined)[] = layers.map(() => undefined);
   const parts = new AsyncDisposableStack();
+  const closed = Promise.withResolvers<void>();
   let next = 0;
   let isClosed = false;
 
@@ -87,8 +88,8 @@ export function fetchedContent(
     parts.use(download.join());
     downloads[index] = download;
     slots[index]!.resolve(() => download.read(signal));
-    // Its failure reaches whoever reads it; here it only ends the turn.
-    await Promise.allSettled([download.done]);
+    // Its failure reaches whoever reads it; here it only ends the turn. Others may keep it going when we leave.
+    await Promise.race([Promise.allSettled([download.done]), closed.promise]);
   };
   const work = async () => {
     for (let index = next++; index < layers.length && !isClosed; index = next++) {
@@ -113,6 +114,7 @@ export function fetchedContent(
       }, 0),
     [Symbol.asyncDispose]: async () => {
       isClosed = true;
+      closed.resolve();
       await parts.disposeAsync();
       await working;
     },
