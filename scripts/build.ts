@@ -66,9 +66,33 @@ async function stampOfCheckout(): Promise<BuildStamp> {
  * Bundles first: one file without packages starts in half the time, and `deno compile` would put every
  * package of the lock file into every executable.
  */
-async function compile({ name, entry, flags, includes }: Executable, stamp: BuildStamp): Promise<void> {
-  const bundle = `${root}build/${name}.js`;
-  await output(Deno.execPath(), ["bundle", "--quiet", "--frozen", "--output", bundle, entry]);
+async function bundle({ name, entry }: Executable): Promise<void> {
+  const target = `${root}build/${name}.js`;
+  await output(Deno.execPath(), ["bundle", "--quiet", "--frozen", "--output", target, entry]);
+}
+
+/**
+ * Compiles the bundles below build/ into executables in `directory`/bin. The smoke suite makes a second
+ * build with it.
+ */
+export async function compileAll(directory: string, stamp: BuildStamp): Promise<void> {
+  await Deno.mkdir(`${directory}/companions`, { recursive: true });
+  await Deno.mkdir(`${directory}/bin`, { recursive: true });
+  for (const executable of EXECUTABLES) {
+    const entry = `${directory}/${executable.name}.js`;
+    const bundled = `${root}build/${executable.name}.js`;
+    if (entry !== bundled) await Deno.copyFile(bundled, entry);
+    await compile(executable, entry, directory, stamp);
+    if (executable.name !== "banger") await cutTail(directory, executable.name);
+  }
+}
+
+async function compile(
+  executable: Executable,
+  entry: string,
+  directory: string,
+  stamp: BuildStamp,
+): Promise<void> {
   await output(Deno.execPath(), [
     "compile",
     "--quiet",
@@ -77,22 +101,22 @@ async function compile({ name, entry, flags, includes }: Executable, stamp: Buil
     "--no-lock",
     "--no-npm",
     "--no-remote",
-    ...flags,
-    ...includes.flatMap((path) => ["--include", path]),
+    ...executable.flags,
+    ...(executable.carriesCompanions ? ["--include", `${directory}/companions`] : []),
     "--output",
-    `${BIN_DIRECTORY}/${name}`,
-    bundle,
+    `${directory}/bin/${executable.name}`,
+    entry,
     buildStampArgument(stamp),
   ]);
 }
 
-/** Cuts an executable's tail into build/companions, where `banger` includes it from. */
-async function cutTail(name: string): Promise<void> {
-  using executable = await Deno.open(`${BIN_DIRECTORY}/${name}`);
+/** Cuts an executable's tail into companions/, where `banger` includes it from. */
+async function cutTail(directory: string, name: string): Promise<void> {
+  using executable = await Deno.open(`${directory}/bin/${name}`);
   const header = new Uint8Array(64);
   await executable.read(header);
   await executable.seek(runtimeSizeBytes(header), Deno.SeekMode.Start);
-  await Deno.writeFile(`${root}build/companions/${name}.tail`, executable.readable);
+  await Deno.writeFile(`${directory}/companions/${name}.tail`, executable.readable);
 }
 
 /** @returns whether anything was compiled */
@@ -102,13 +126,9 @@ export async function build({ force = false } = {}): Promise<boolean> {
   const built = await Deno.readTextFile(digestPath).catch(() => "");
   if (!force && built === digest) return false;
   await Deno.remove(`${root}build`, { recursive: true }).catch(() => {});
-  await Deno.mkdir(`${root}build/companions`, { recursive: true });
-  await Deno.mkdir(BIN_DIRECTORY, { recursive: true });
-  const stamp = await stampOfCheckout();
-  for (const executable of EXECUTABLES) {
-    await compile(executable, stamp);
-    if (executable.name !== "banger") await cutTail(executable.name);
-  }
+  await Deno.mkdir(`${root}build`, { recursive: true });
+  for (const executable of EXECUTABLES) await bundle(executable);
+  await compileAll(`${root}build`, await stampOfCheckout());
   await Deno.writeTextFile(digestPath, digest);
   return true;
 }

@@ -23,8 +23,8 @@ export interface Executable {
   readonly name: "banger" | "bangerd" | "banger-vsock-agent";
   readonly entry: string;
   readonly flags: readonly string[];
-  /** Modules that only workers load. */
-  readonly includes: readonly string[];
+  /** Whether the tails of the others go into it. */
+  readonly carriesCompanions: boolean;
 }
 
 export const EXECUTABLES: readonly Executable[] = [
@@ -37,7 +37,7 @@ export const EXECUTABLES: readonly Executable[] = [
       "--allow-all",
       "--unstable-vsock",
     ],
-    includes: [],
+    carriesCompanions: false,
   },
   {
     name: "bangerd",
@@ -59,7 +59,7 @@ export const EXECUTABLES: readonly Executable[] = [
       "--allow-sys=uid,statfs,cpus,systemMemoryInfo",
       "--unstable-vsock",
     ],
-    includes: [],
+    carriesCompanions: false,
   },
   {
     name: "banger",
@@ -77,6 +77,6 @@ export const EXECUTABLES: readonly Executable[] = [
       "--allow-sys=uid",
       "--unstable-vsock",
     ],
-    includes: ["build/companions"],
+    carriesCompanions: true,
   },
 ];

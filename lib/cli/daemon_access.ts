@@ -91,8 +91,9 @@ async function startDaemon(deps: Deps, client: ApiClient, location: DaemonLocati
   const deadlineMs = clock.monotonicMs() + START_TIMEOUT_MS;
   for (;;) {
     if (await findVersion(client) !== undefined) return;
-    // Another client may have started one at the same time: ours then ends, and that one answers.
-    if (process.exitCode() !== undefined && await findVersion(client) === undefined) {
+    // Code 0: another client has started one at the same time, and that one is about to answer.
+    const exitCode = process.exitCode();
+    if (exitCode !== undefined && exitCode !== 0) {
       throw await startFailure(files, location.logPath, logStartBytes);
     }
     if (clock.monotonicMs() > deadlineMs) {

@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import { Operations } from "../api/operations.ts";
 import { routes } from "../api/routes.ts";
 import { buildId, type BuildStamp } from "../base/build.ts";
@@ -78,7 +79,7 @@ async function wire(
   const images = new ImageService(host, {
     paths,
     images: store.images,
-    agent: await findAgent(host, build, paths),
+    agent: await findAgent(host, build, self.executable),
   });
   await images.recover();
   const kernels = new KernelStore(
@@ -86,6 +87,7 @@ async function wire(
     { kernelsDirectory: paths.kernelsDirectory, cacheDirectory: paths.cacheDirectory },
     diskBuilder(host),
   );
+  await kernels.cleanUp();
   await ensureClientKey(host.files, paths);
   const operations = new Operations(host);
   const events = new VmEvents(host);
@@ -123,8 +125,8 @@ async function wire(
 }
 
 /** The agent lies beside the daemon: the command line wrote both out. */
-async function findAgent({ files }: Host, build: BuildStamp, paths: Paths): Promise<Agent> {
-  const path = `${paths.binDirectory}/${buildId(build)}/banger-vsock-agent`;
+async function findAgent({ files }: Host, build: BuildStamp, executable: string): Promise<Agent> {
+  const path = `${dirname(executable)}/banger-vsock-agent`;
   const stat = await files.stat(path);
   if (!stat) {
     throw new BangerError(

@@ -1,5 +1,7 @@
 import { osError, systemCode } from "./os_errors.ts";
 
+const CONNECT_ATTEMPTS = 3;
+
 /**
  * `fetch` to an HTTP server on a Unix socket, whatever the URL's host.
  *
@@ -8,12 +10,21 @@ import { osError, systemCode } from "./os_errors.ts";
 export function unixFetch(socketPath: string): (url: string, init: RequestInit) => Promise<Response> {
   const client = Deno.createHttpClient({ proxy: { transport: "unix", path: socketPath } });
   return async (url, init) => {
-    try {
-      return await fetch(url, { ...init, client });
-    } catch (thrown) {
-      throw osError(`reach ${socketPath}`, await connectFailure(socketPath) ?? thrown);
+    for (let attempt = 1;; attempt++) {
+      try {
+        return await fetch(url, { ...init, client });
+      } catch (thrown) {
+        const failure = await connectFailure(socketPath);
+        // A server that came up in between: nothing was sent to it yet.
+        const isWorthAgain = failure === undefined && isConnectError(thrown) && attempt < CONNECT_ATTEMPTS;
+        if (!isWorthAgain) throw osError(`reach ${socketPath}`, failure ?? thrown);
+      }
     }
   };
+}
+
+function isConnectError(thrown: unknown): boolean {
+  return thrown instanceof TypeError && thrown.message.includes("client error (Connect)");
 }
 
 /** fetch says only "client error (Connect)": connecting again tells why. */

@@ -1,4 +1,4 @@
-import { concatBytes, writeFully } from "../../base/bytes.ts";
+import { writeFully } from "../../base/bytes.ts";
 import { BangerError, reasonOf } from "../../base/errors.ts";
 import type { Clock, Connection, Host } from "../../base/host.ts";
 import { ByteReader } from "../wire/byte_reader.ts";
@@ -20,9 +20,8 @@ export interface GuestStream {
 }
 
 /**
- * Opens a stream to a guest port and sends `firstBytes` on it. On hybrid sockets these go out together
- * with the CONNECT line: nobody may read past that line before the guest has taken the stream, so
- * it saves a round trip and loses nothing.
+ * Opens a stream to a guest port and sends `firstBytes` on it. On hybrid sockets they wait for the answer to
+ * the CONNECT line: vhost-device-vsock 0.3.0 loses what comes together with it.
  *
  * @param signal ends the attempt
  * @throws {BangerError} `guest_unreachable`
@@ -44,13 +43,12 @@ export async function openGuestStream(
     try {
       signal.throwIfAborted();
       const reader = new ByteReader(connection);
-      if (endpoint.kind === "vsock") {
-        await writeFully((bytes) => connection.write(bytes), firstBytes);
-      } else {
+      if (endpoint.kind === "hybrid") {
         const line = new TextEncoder().encode(`CONNECT ${port}\n`);
-        await writeFully((bytes) => connection.write(bytes), concatBytes([line, firstBytes]));
+        await writeFully((bytes) => connection.write(bytes), line);
         await readAnswer(reader);
       }
+      await writeFully((bytes) => connection.write(bytes), firstBytes);
       return { connection, reader };
     } catch (failure) {
       connection.close();
