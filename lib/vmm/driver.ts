@@ -66,6 +66,11 @@ export interface MachineSpec {
   readonly transport: AgentTransport;
   /** The VMM's own messages are appended here. */
   readonly logPath: string;
+  /**
+   * Where a driver without a console socket (Firecracker) appends the guest's console. QEMU does not use it:
+   * the relay keeps its console.
+   */
+  readonly consolePath?: string;
 }
 
 /** The files of a machine's runtime directory. Drivers and the relay meet here. */

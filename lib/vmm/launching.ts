@@ -1,6 +1,6 @@
 import { BangerError, reasonOf } from "../base/errors.ts";
 import type { Host, ProcessIdentity } from "../base/host.ts";
-import type { MachineSpec } from "./driver.ts";
+import type { Machine, MachineSpec } from "./driver.ts";
 import { endHelpers, lastLogLines } from "./helpers.ts";
 
 /** From a process's start to its first answer; 0.1 s where the host is idle. */
@@ -61,5 +61,23 @@ export async function undoLaunch(
   } catch (thrown) {
     // The failure that led here is the one to tell; this one must not hide it.
     host.log("error", "cannot clean up after a failed launch", { reason: reasonOf(thrown) });
+  }
+}
+
+/** As `VmmDriver.adopt`, for a machine that was made from a record. */
+export async function adoptMachine(machine: Machine): Promise<Machine | undefined> {
+  if (await machine.waitForExit(0)) return undefined;
+  try {
+    await machine.status();
+    return machine;
+  } catch (thrown) {
+    if (await machine.waitForExit(0)) return undefined;
+    const { machineId, process } = machine.record;
+    throw new BangerError(
+      "state_broken",
+      `Cannot take over machine ${machineId}: its VMM (process ${process.pid}) does not answer`,
+      "Kill the VM if it stays so: banger vm kill",
+      { cause: thrown },
+    );
   }
 }

@@ -2,17 +2,10 @@ import { BangerError } from "../../base/errors.ts";
 import type { ProcessIdentity } from "../../base/host.ts";
 import { chooseAcceleration } from "../acceleration.ts";
 import { readCpuInfo, timestampCounterKhz } from "../cpu_info.ts";
-import type {
-  Acceleration,
-  AgentEndpoint,
-  Machine,
-  MachineRecord,
-  MachineSpec,
-  VmmDriver,
-} from "../driver.ts";
+import type { Acceleration, AgentEndpoint, Machine, MachineSpec, VmmDriver } from "../driver.ts";
 import { runtimeSockets } from "../driver.ts";
 import { assertGuestCid, assertSocketPathFits } from "../helpers.ts";
-import { endedAtOnce, undoLaunch, waitFor } from "../launching.ts";
+import { adoptMachine, endedAtOnce, undoLaunch, waitFor } from "../launching.ts";
 import { QEMU_PROGRAM, qemuArguments } from "./command_line.ts";
 import { type QemuHost, QemuMachine } from "./machine.ts";
 import { runQmpCommands } from "./qmp.ts";
@@ -31,7 +24,7 @@ export function qemuDriver(host: QemuHost, options: QemuDriverOptions = {}): Vmm
   return {
     name: "qemu",
     launch: (spec, signal) => launch(host, options, spec, signal ?? new AbortController().signal),
-    adopt: (record) => adopt(host, record),
+    adopt: (record) => adoptMachine(new QemuMachine(host, record)),
   };
 }
 
@@ -156,9 +149,10 @@ async function waitForQmp(
   const { qmp } = runtimeSockets(spec.runtimeDirectory);
   await waitFor(host, signal, `QEMU does not answer on ${qmp}`, async () => {
     try {
-      await runQmpCommands(host, qmp, [], QMP_ATTEMPT_TIMEOUT_MS);
+      await runQmpCommands(host, qmp, [], { timeoutMs: QMP_ATTEMPT_TIMEOUT_MS, signal });
       return true;
     } catch (thrown) {
+      signal.throwIfAborted();
       if (!(await host.processes.isAlive(process))) throw await endedAtOnce(host, "QEMU", spec, logOffset);
       const isYoung = thrown instanceof BangerError &&
         (thrown.code === "not_found" || thrown.code === "connection_failed");
@@ -166,21 +160,4 @@ async function waitForQmp(
       return false;
     }
   });
-}
-
-async function adopt(host: QemuHost, record: MachineRecord): Promise<Machine | undefined> {
-  const machine = new QemuMachine(host, record);
-  if (await machine.waitForExit(0)) return undefined;
-  try {
-    await machine.status();
-  } catch (thrown) {
-    if (await machine.waitForExit(0)) return undefined;
-    throw new BangerError(
-      "state_broken",
-      `Cannot take over machine ${record.machineId}: its QEMU (process ${record.process.pid}) does not answer`,
-      "Kill the VM if it stays so: banger vm kill",
-      { cause: thrown },
-    );
-  }
-  return machine;
 }

@@ -89,7 +89,9 @@ export class QemuMachine implements Machine {
   async #runCommand(verb: string, command: QmpCommand): Promise<unknown> {
     const { machineId, controlSocket } = this.record;
     try {
-      const [answer] = await runQmpCommands(this.#host, controlSocket, [command], COMMAND_TIMEOUT_MS);
+      const [answer] = await runQmpCommands(this.#host, controlSocket, [command], {
+        timeoutMs: COMMAND_TIMEOUT_MS,
+      });
       return answer;
     } catch (thrown) {
       const cause = { cause: thrown };

@@ -1,7 +1,8 @@
 import { BangerError } from "../../base/errors.ts";
 import { writeFully } from "../../base/bytes.ts";
-import type { Clock, Connection, Host } from "../../base/host.ts";
+import type { Connection, Host } from "../../base/host.ts";
 import { quote } from "../../base/names.ts";
+import { type Deadline, withDeadline } from "../deadline.ts";
 import { LineReader } from "../line_reader.ts";
 
 /** QEMU's longest answers (schema, devices) are some hundred KiB; ours are far below. */
@@ -27,56 +28,25 @@ export class QmpRefusal extends Error {
  * Connects, negotiates, runs the commands one after another, and hangs up. QEMU serves one QMP client at a
  * time, so a client that stays connected would shut out the next daemon.
  *
- * @param timeoutMs for everything together
+ * @param deadline for everything together
  * @returns each command's `return` value, untrusted
  * @throws {QmpRefusal} a command was refused; the ones after it were not sent
- * @throws {BangerError} `connection_failed`, `corrupt_data`, or what connecting threw
+ * @throws {BangerError} `connection_failed`, `corrupt_data`, the signal's reason, or what connecting threw
  */
 export async function runQmpCommands(
   host: Pick<Host, "sockets" | "clock">,
   socketPath: string,
   commands: readonly QmpCommand[],
-  timeoutMs: number,
+  deadline: Deadline,
 ): Promise<unknown[]> {
   const connection = await host.sockets.connectUnix(socketPath);
   const session = new QmpSession(connection);
-  // Closing the connection is what ends a pending read, so the timeout needs no race to lose.
-  const stopTimeout = new AbortController();
-  let timedOut = false;
-  const timeout = sleepUnlessStopped(host.clock, timeoutMs, stopTimeout.signal).then((slept) => {
-    if (!slept) return;
-    timedOut = true;
-    connection.close();
-  });
-  try {
+  return await withDeadline(host.clock, connection, deadline, `QEMU over ${socketPath}`, async () => {
     await session.negotiate();
     const results: unknown[] = [];
     for (const command of commands) results.push(await session.execute(command));
     return results;
-  } catch (thrown) {
-    if (!timedOut || thrown instanceof QmpRefusal) throw thrown;
-    throw new BangerError(
-      "connection_failed",
-      `Cannot talk to QEMU over ${socketPath}: no answer within ${timeoutMs} ms`,
-      undefined,
-      { cause: thrown },
-    );
-  } finally {
-    stopTimeout.abort();
-    await timeout;
-    connection.close();
-  }
-}
-
-/** @returns false where `stop` came first */
-async function sleepUnlessStopped(clock: Clock, ms: number, stop: AbortSignal): Promise<boolean> {
-  try {
-    await clock.sleep(ms, stop);
-    return true;
-  } catch (thrown) {
-    if (stop.aborted) return false;
-    throw thrown;
-  }
+  });
 }
 
 /**

@@ -52,7 +52,7 @@ Deno.test("runQmpCommands() negotiates, skips events and returns each answer", a
     5,
   );
   const commands = [{ name: "query-status" }, { name: "migrate", args: { uri: "exec:x" } }];
-  const answers = await runQmpCommands(hostWith(connection), "/q", commands, 1000);
+  const answers = await runQmpCommands(hostWith(connection), "/q", commands, { timeoutMs: 1000 });
   assert.deepEqual(answers, [{ status: "running" }, {}]);
   assert.equal(
     connection.written,
@@ -68,7 +68,7 @@ Deno.test("runQmpCommands() passes on QEMU's refusal, with its text quoted", asy
       '{"return": {}, "id": 1}\n{"id": 2, "error": {"class": "GenericError", "desc": "no\\u001b[2J"}}\n',
   );
   await assert.rejects(
-    runQmpCommands(hostWith(connection), "/q", [{ name: "cont" }], 1000),
+    runQmpCommands(hostWith(connection), "/q", [{ name: "cont" }], { timeoutMs: 1000 }),
     (thrown) =>
       thrown instanceof QmpRefusal && thrown.errorClass === "GenericError" &&
       !thrown.message.includes("\x1b"),
@@ -118,7 +118,7 @@ Deno.test("runQmpCommands() gives up on a QEMU that is silent, and hangs up", as
     },
   } as unknown as Connection;
   await assert.rejects(
-    runQmpCommands(hostWith(silent), "/q", [], 20),
+    runQmpCommands(hostWith(silent), "/q", [], { timeoutMs: 20 }),
     (thrown) => thrown instanceof BangerError && /no answer within 20 ms/.test(thrown.message),
   );
   assert.ok(closed);

@@ -1,0 +1,82 @@
+import { BangerError } from "../base/errors.ts";
+import type { Host } from "../base/host.ts";
+import { chooseAcceleration } from "./acceleration.ts";
+import type { Acceleration, Drive, DriverName, MachineNetwork } from "./driver.ts";
+import { FIRECRACKER_PROGRAM } from "./firecracker/driver.ts";
+
+export interface DriverWishes {
+  /** `--vmm`, or the configuration's. */
+  readonly requested?: DriverName;
+  /** The configuration's; default: on PATH. */
+  readonly firecrackerProgram?: string;
+  readonly network: MachineNetwork["mode"];
+  readonly rootFormat: Drive["format"];
+}
+
+export interface DriverChoice {
+  readonly driver: DriverName;
+  readonly acceleration: Acceleration;
+  /** For people, as in `vm show`. */
+  readonly why: string;
+}
+
+/** What this host has. */
+export interface DriverFacts {
+  readonly acceleration: Acceleration;
+  readonly firecrackerPath: string | undefined;
+}
+
+/**
+ * Firecracker where KVM works, its program is there and it can do what is wished; else QEMU with KVM; else
+ * QEMU's software emulation.
+ *
+ * @throws {BangerError} `host_unsupported`, `missing_tool` where Firecracker was asked for and cannot be used
+ */
+export async function chooseDriver(
+  host: Pick<Host, "files" | "processes">,
+  wishes: DriverWishes,
+): Promise<DriverChoice> {
+  const program = wishes.firecrackerProgram ?? FIRECRACKER_PROGRAM;
+  return decideDriver(wishes, {
+    acceleration: await chooseAcceleration(host),
+    firecrackerPath: await host.processes.which(program),
+  });
+}
+
+/** As `chooseDriver`. Pure. */
+export function decideDriver(wishes: DriverWishes, facts: DriverFacts): DriverChoice {
+  const { acceleration } = facts;
+  if (wishes.requested === "qemu") return { driver: "qemu", acceleration, why: "it was asked for" };
+  const obstacle = obstacleToFirecracker(wishes, facts);
+  if (wishes.requested === "firecracker") {
+    if (!obstacle) return { driver: "firecracker", acceleration, why: "it was asked for" };
+    throw new BangerError(
+      obstacle.code,
+      `Cannot use Firecracker: ${obstacle.why}`,
+      "Choose QEMU: --vmm qemu",
+    );
+  }
+  return obstacle
+    ? { driver: "qemu", acceleration, why: `Firecracker cannot be used: ${obstacle.why}` }
+    : { driver: "firecracker", acceleration, why: "KVM works and Firecracker is installed" };
+}
+
+function obstacleToFirecracker(
+  wishes: DriverWishes,
+  { acceleration, firecrackerPath }: DriverFacts,
+): { code: "host_unsupported" | "missing_tool"; why: string } | undefined {
+  if (acceleration.kind !== "kvm") {
+    return { code: "host_unsupported", why: `it needs KVM, and ${acceleration.why}` };
+  }
+  if (firecrackerPath === undefined) {
+    const program = wishes.firecrackerProgram ?? FIRECRACKER_PROGRAM;
+    return { code: "missing_tool", why: `${program} is not installed` };
+  }
+  if (wishes.network === "user") {
+    return { code: "host_unsupported", why: "it has no user-mode network" };
+  }
+  if (wishes.rootFormat !== "raw") {
+    return { code: "host_unsupported", why: "it has no qcow2, and the root disk is an overlay" };
+  }
+  return undefined;
+}

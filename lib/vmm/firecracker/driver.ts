@@ -1,0 +1,167 @@
+import { BangerError, reasonOf } from "../../base/errors.ts";
+import type { ProcessIdentity } from "../../base/host.ts";
+import { chooseAcceleration } from "../acceleration.ts";
+import type { Acceleration, Machine, MachineSpec, VmmDriver } from "../driver.ts";
+import { runtimeSockets } from "../driver.ts";
+import { assertSocketPathFits } from "../helpers.ts";
+import { adoptMachine, endedAtOnce, undoLaunch, waitFor } from "../launching.ts";
+import { FirecrackerClient, FirecrackerFault } from "./client.ts";
+import { consolePathOf, firecrackerConfiguration } from "./configuration.ts";
+import { type FirecrackerHost, FirecrackerMachine } from "./machine.ts";
+import { requireSupportedVersion } from "./version.ts";
+
+export const FIRECRACKER_PROGRAM = "firecracker";
+/** Firecracker's own rule for `--id`. */
+const INSTANCE_ID = /^[A-Za-z0-9-]{1,64}$/;
+
+export interface FirecrackerDriverOptions {
+  /** Default: `firecracker` on PATH. */
+  readonly program?: string;
+  /** Default: what `chooseAcceleration` finds at each launch; only `kvm` will do. */
+  readonly acceleration?: Acceleration;
+  /** Where a machine's metrics are written, one JSON object a minute. Default: nowhere. */
+  readonly metricsPath?: (spec: MachineSpec) => string;
+}
+
+/** Firecracker, which needs KVM, raw disks, and a tap where there is a network. */
+export function firecrackerDriver(host: FirecrackerHost, options: FirecrackerDriverOptions = {}): VmmDriver {
+  return {
+    name: "firecracker",
+    launch: (spec, signal) => launch(host, options, spec, signal ?? new AbortController().signal),
+    adopt: (record) => adoptMachine(new FirecrackerMachine(host, record)),
+  };
+}
+
+async function launch(
+  host: FirecrackerHost,
+  options: FirecrackerDriverOptions,
+  spec: MachineSpec,
+  signal: AbortSignal,
+): Promise<Machine> {
+  signal.throwIfAborted();
+  const { api, agent } = runtimeSockets(spec.runtimeDirectory);
+  for (const path of [api, agent]) assertSocketPathFits(path);
+  const acceleration = options.acceleration ?? await chooseAcceleration(host);
+  requireKvm(acceleration);
+  const program = await findFirecracker(host, options.program ?? FIRECRACKER_PROGRAM);
+  const started: ProcessIdentity[] = [];
+  try {
+    const process = await startFirecracker(host, spec, program, signal, started);
+    await configureAndStart(host, options, spec, signal);
+    return new FirecrackerMachine(host, {
+      driver: "firecracker",
+      machineId: spec.id,
+      process,
+      helpers: [],
+      controlSocket: api,
+      runtimeDirectory: spec.runtimeDirectory,
+      endpoint: { kind: "hybrid", path: agent },
+      acceleration,
+    });
+  } catch (failure) {
+    await undoLaunch(host, started, [api, agent]);
+    throw failure;
+  }
+}
+
+function requireKvm(acceleration: Acceleration): void {
+  if (acceleration.kind === "kvm") return;
+  throw new BangerError(
+    "host_unsupported",
+    `Cannot use Firecracker: it needs KVM, and ${acceleration.why}`,
+    "Choose QEMU: --vmm qemu",
+  );
+}
+
+async function findFirecracker(host: FirecrackerHost, program: string): Promise<string> {
+  const path = await host.processes.which(program);
+  if (path) return path;
+  throw new BangerError(
+    "missing_tool",
+    `Cannot start a machine: ${program} is not installed`,
+    "Install Firecracker from its releases, name its path in config.toml, or choose QEMU: --vmm qemu",
+  );
+}
+
+async function startFirecracker(
+  host: FirecrackerHost,
+  spec: MachineSpec,
+  program: string,
+  signal: AbortSignal,
+  started: ProcessIdentity[],
+): Promise<ProcessIdentity> {
+  if (!INSTANCE_ID.test(spec.id)) {
+    throw new BangerError("invalid_argument", `Cannot use ${JSON.stringify(spec.id)} as a Firecracker id`);
+  }
+  const { api, agent } = runtimeSockets(spec.runtimeDirectory);
+  // Firecracker makes both and refuses those that exist.
+  for (const path of [api, agent]) {
+    if (await host.sockets.removeStaleSocket(path)) continue;
+    throw new BangerError("in_use", `Cannot start machine ${spec.id}: somebody already listens on ${path}`);
+  }
+  const logOffset = (await host.files.stat(spec.logPath))?.sizeBytes ?? 0;
+  const args = ["--api-sock", api, "--id", spec.id];
+  const process = await host.processes.startDetached({ program, args }, spec.logPath);
+  started.push(process);
+  const client = new FirecrackerClient(host, api, signal);
+  await waitFor(host, signal, `Firecracker does not answer on ${api}`, async () => {
+    try {
+      await client.instance();
+      return true;
+    } catch (thrown) {
+      signal.throwIfAborted();
+      if (!(await host.processes.isAlive(process))) {
+        throw await endedAtOnce(host, "Firecracker", spec, logOffset);
+      }
+      const isYoung = thrown instanceof BangerError &&
+        (thrown.code === "not_found" || thrown.code === "connection_failed");
+      if (!isYoung) throw thrown;
+      return false;
+    }
+  });
+  return process;
+}
+
+/** Everything before the start is refused after it, so the order is: logger, console, the rest, start. */
+async function configureAndStart(
+  host: FirecrackerHost,
+  options: FirecrackerDriverOptions,
+  spec: MachineSpec,
+  signal: AbortSignal,
+): Promise<void> {
+  const client = new FirecrackerClient(host, runtimeSockets(spec.runtimeDirectory).api, signal);
+  try {
+    const version = requireSupportedVersion(await client.version());
+    const configuration = firecrackerConfiguration(spec, version);
+    await createFile(host, consolePathOf(spec));
+    await client.putLogger({ log_path: spec.logPath, level: "Warning", show_level: true });
+    if (options.metricsPath) {
+      const metricsPath = options.metricsPath(spec);
+      await createFile(host, metricsPath);
+      await client.putMetrics(metricsPath);
+    }
+    await client.putSerial(configuration.serial);
+    await client.putMachineConfiguration(configuration.machine);
+    await client.putBootSource(configuration.bootSource);
+    for (const drive of configuration.drives) await client.putDrive(drive);
+    if (configuration.network) await client.putNetworkInterface(configuration.network);
+    await client.putVsock(configuration.vsock);
+    await client.putEntropy();
+    await client.putBalloon(configuration.balloon);
+    signal.throwIfAborted();
+    await client.act("InstanceStart");
+  } catch (thrown) {
+    if (!(thrown instanceof FirecrackerFault)) throw thrown;
+    throw new BangerError(
+      "boot_failed",
+      `Cannot start machine ${spec.id}: ${reasonOf(thrown)}`,
+      `See ${spec.logPath}`,
+      { cause: thrown },
+    );
+  }
+}
+
+/** Firecracker opens its console and its metrics for writing, and does not make them. */
+async function createFile({ files }: FirecrackerHost, path: string): Promise<void> {
+  (await files.open(path, { write: true, create: true, mode: 0o600 })).close();
+}

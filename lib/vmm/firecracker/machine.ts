@@ -1,0 +1,98 @@
+import { BangerError, reasonOf } from "../../base/errors.ts";
+import type { Host } from "../../base/host.ts";
+import type { AgentEndpoint, Machine, MachineRecord, MachineStatus } from "../driver.ts";
+import { VmmProcess } from "../vmm_process.ts";
+import type { BalloonStatistics, InstanceState } from "./api.ts";
+import { FirecrackerClient, FirecrackerFault } from "./client.ts";
+
+export type FirecrackerHost = Pick<Host, "processes" | "sockets" | "files" | "clock" | "log">;
+
+const STATUSES: Readonly<Record<InstanceState, MachineStatus>> = {
+  Running: "running",
+  Paused: "paused",
+  "Not started": "failed",
+};
+
+/** A running Firecracker, known by its process identity and spoken to over its API socket. */
+export class FirecrackerMachine implements Machine {
+  readonly record: MachineRecord;
+  readonly endpoint: AgentEndpoint;
+  readonly #client: FirecrackerClient;
+  readonly #process: VmmProcess;
+
+  constructor(host: FirecrackerHost, record: MachineRecord) {
+    this.record = record;
+    this.endpoint = record.endpoint;
+    this.#client = new FirecrackerClient(host, record.controlSocket);
+    this.#process = new VmmProcess(host, record);
+  }
+
+  isAlive(): Promise<boolean> {
+    return this.#process.isAlive();
+  }
+
+  cpuTimeMs(): Promise<number | undefined> {
+    return this.#process.cpuTimeMs();
+  }
+
+  async status(): Promise<MachineStatus> {
+    if (!(await this.isAlive())) return "ended";
+    const { state } = await this.#ask("look at", () => this.#client.instance());
+    return STATUSES[state];
+  }
+
+  async pause(): Promise<void> {
+    await this.#ask("pause", () => this.#client.pause());
+  }
+
+  async resume(): Promise<void> {
+    await this.#ask("resume", () => this.#client.resume());
+  }
+
+  /** As Ctrl-Alt-Del, which an init takes for a reboot, and a reboot ends Firecracker. */
+  async powerButton(): Promise<void> {
+    await this.#ask("press the power button of", () => this.#client.act("SendCtrlAltDel"));
+  }
+
+  /**
+   * Takes memory back from the guest, which decides how fast and whether; 0 gives it all back.
+   *
+   * @param amountMib the balloon's size
+   */
+  async reclaimMemory(amountMib: number): Promise<void> {
+    await this.#ask("take memory from", () => this.#client.resizeBalloon(amountMib));
+  }
+
+  /** What the guest said of its memory within the last seconds; fails until its balloon driver runs. */
+  async memoryStatistics(): Promise<BalloonStatistics> {
+    return await this.#ask("look at the memory of", () => this.#client.balloonStatistics());
+  }
+
+  waitForExit(timeoutMs: number): Promise<boolean> {
+    return this.#process.waitForExit(timeoutMs);
+  }
+
+  kill(): Promise<void> {
+    return this.#process.kill();
+  }
+
+  async #ask<T>(verb: string, request: () => Promise<T>): Promise<T> {
+    const { machineId } = this.record;
+    try {
+      return await request();
+    } catch (thrown) {
+      const cause = { cause: thrown };
+      if (!(await this.isAlive())) {
+        const why = `Cannot ${verb} machine ${machineId}: it has ended`;
+        throw new BangerError("wrong_state", why, "Start the VM again", cause);
+      }
+      const isRefusal = thrown instanceof FirecrackerFault;
+      throw new BangerError(
+        isRefusal ? "wrong_state" : "guest_failed",
+        `Cannot ${verb} machine ${machineId}: ${reasonOf(thrown)}`,
+        isRefusal ? undefined : "If it stays so, kill the VM: banger vm kill",
+        cause,
+      );
+    }
+  }
+}

@@ -1,0 +1,42 @@
+import assert from "node:assert/strict";
+import { BangerError } from "../../../lib/base/errors.ts";
+import { decideDriver, type DriverFacts, type DriverWishes } from "../../../lib/vmm/choose.ts";
+
+const KVM = { kind: "kvm", why: "the processor has vmx" } as const;
+const TCG = { kind: "tcg", why: "the processor has no vmx" } as const;
+const INSTALLED: DriverFacts = { acceleration: KVM, firecrackerPath: "/usr/bin/firecracker" };
+const WISHES: DriverWishes = { network: "tap", rootFormat: "raw" };
+
+const CASES: readonly [string, Partial<DriverWishes>, Partial<DriverFacts>, string, RegExp][] = [
+  ["KVM and Firecracker", {}, {}, "firecracker", /KVM works and Firecracker is installed/],
+  ["no network at all", { network: "none" }, {}, "firecracker", /installed/],
+  ["no KVM", {}, { acceleration: TCG }, "qemu", /it needs KVM, and the processor has no vmx/],
+  ["no Firecracker", {}, { firecrackerPath: undefined }, "qemu", /not installed/],
+  ["user-mode networking", { network: "user" }, {}, "qemu", /no user-mode network/],
+  ["an overlay", { rootFormat: "qcow2" }, {}, "qemu", /no qcow2/],
+  ["QEMU asked for", { requested: "qemu" }, {}, "qemu", /asked for/],
+  ["Firecracker asked for", { requested: "firecracker" }, {}, "firecracker", /asked for/],
+];
+
+for (const [what, wishes, facts, driver, why] of CASES) {
+  Deno.test(`decideDriver() takes ${driver} with ${what}`, () => {
+    const choice = decideDriver({ ...WISHES, ...wishes }, { ...INSTALLED, ...facts });
+    assert.equal(choice.driver, driver);
+    assert.match(choice.why, why);
+  });
+}
+
+for (
+  const [what, wishes, facts, code] of [
+    ["without KVM", {}, { acceleration: TCG }, "host_unsupported"],
+    ["that is not installed", {}, { firecrackerPath: undefined }, "missing_tool"],
+    ["with user-mode networking", { network: "user" }, {}, "host_unsupported"],
+  ] as const
+) {
+  Deno.test(`decideDriver() refuses a Firecracker ${what} that was asked for`, () => {
+    assert.throws(
+      () => decideDriver({ ...WISHES, ...wishes, requested: "firecracker" }, { ...INSTALLED, ...facts }),
+      (thrown) => thrown instanceof BangerError && thrown.code === code,
+    );
+  });
+}
