@@ -173,26 +173,32 @@ export class RunningCommand {
   async #passOn(stream: DescriptorStream, type: number): Promise<void> {
     const buffer = new ChunkBuffer(READ_BYTES, FRAME_HEADER_BYTES);
     let owedBytes = Infinity;
-    let lingerOver = false;
-    let waiting = false;
+    let isLingerOver = false;
+    let isWaiting = false;
+    let isOver = false;
     let timer: number | undefined;
     const endLinger = () => {
-      lingerOver = true;
-      if (waiting && stream.readableBytes() === 0) stream.close();
+      isLingerOver = true;
+      if (isWaiting && stream.readableBytes() === 0) stream.close();
     };
     this.#exited.then(() => {
+      if (isOver) return;
       owedBytes = stream.readableBytes();
       timer = setTimeout(endLinger, LINGER_MS);
     }, () => stream.close());
-    while (!(lingerOver && owedBytes <= 0)) {
-      waiting = true;
-      const count = await stream.read(buffer.space);
-      waiting = false;
-      if (count === null) break;
-      owedBytes -= count;
-      await this.#send(buffer.chunk(count, (into, at) => putFrameHeader(into, at, type, count)));
+    try {
+      while (!(isLingerOver && owedBytes <= 0)) {
+        isWaiting = true;
+        const count = await stream.read(buffer.space);
+        isWaiting = false;
+        if (count === null) break;
+        owedBytes -= count;
+        await this.#send(buffer.chunk(count, (into, at) => putFrameHeader(into, at, type, count)));
+      }
+    } finally {
+      isOver = true;
+      clearTimeout(timer);
     }
-    clearTimeout(timer);
   }
 }
 

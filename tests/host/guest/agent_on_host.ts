@@ -1,0 +1,110 @@
+import { MuxGuest } from "../../../lib/guest/wire/mux_guest.ts";
+import { AGENT_PORT } from "../../../lib/guest/wire/protocol.ts";
+import { AgentClient } from "../../../lib/guest/client/agent_client.ts";
+import type { ExecSession } from "../../../lib/guest/client/exec_session.ts";
+import { runRelay } from "../../../lib/guest/relay/relay.ts";
+import type { ExecStart, ExitStatus } from "../../../lib/guest/wire/exec.ts";
+import { realHost } from "../../../lib/sys/host.ts";
+import { openLibc } from "../../../agent/libc.ts";
+import { Poller } from "../../../agent/poller.ts";
+import { serveConnection } from "../../../agent/server.ts";
+
+/**
+ * The agent on this host, as a guest's: its server behind a mux, the mux behind a relay, all on real
+ * sockets. Everything but QEMU and the virtio-serial device.
+ */
+export async function withAgent(act: (client: AgentClient) => Promise<void>): Promise<void> {
+  const host = realHost();
+  const directory = await Deno.makeTempDir({ prefix: "banger-agent-" });
+  const stop = new AbortController();
+  const ready = Promise.withResolvers<void>();
+  const relaying = runRelay(
+    host,
+    {
+      consoleSocketPath: `${directory}/console`,
+      serialSocketPath: `${directory}/serial`,
+      hybridSocketPath: `${directory}/hybrid`,
+      consoleLogPath: `${directory}/console.log`,
+      consoleLogMaxBytes: 65_536,
+    },
+    stop.signal,
+    ready.resolve,
+  );
+  await ready.promise;
+  using libc = openLibc();
+  await using poller = new Poller(libc);
+  const context = {
+    descriptors: { libc, poller },
+    build: { version: "1.2.3", commit: "abc", builtAt: "2026-01-01T00:00:00Z" },
+    log: host.log,
+  };
+  const serving = new Set<Promise<void>>();
+  const port = await host.sockets.connectUnix(`${directory}/serial`);
+  const guest = new MuxGuest(host.log, port, (guestPort) => {
+    if (guestPort !== AGENT_PORT) return undefined;
+    return (stream) => {
+      const served: Promise<void> = serveConnection(context, stream).finally(() => serving.delete(served));
+      serving.add(served);
+    };
+  });
+  const running = guest.run();
+  try {
+    await act(new AgentClient(host, { kind: "hybrid", path: `${directory}/hybrid` }));
+  } finally {
+    stop.abort();
+    await relaying;
+    port.close();
+    await running.catch(() => {});
+    await Promise.all(serving);
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+export interface Outcome {
+  readonly status: ExitStatus;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Gathers a command's output as text. */
+export async function outcomeOf(
+  session: ExecSession,
+  onStdout: (soFar: string) => void = () => {},
+): Promise<Outcome> {
+  const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
+  const text = { stdout: "", stderr: "" };
+  const status = await session.finish({
+    stdout: (bytes) => {
+      text.stdout += decoders.stdout.decode(bytes, { stream: true });
+      onStdout(text.stdout);
+      return Promise.resolve();
+    },
+    stderr: (bytes) => {
+      text.stderr += decoders.stderr.decode(bytes, { stream: true });
+      return Promise.resolve();
+    },
+  });
+  return { status, ...text };
+}
+
+/** Runs a command without stdin to its end. */
+export async function run(client: AgentClient, start: ExecStart | string): Promise<Outcome> {
+  const request = typeof start === "string" ? { argv: ["sh", "-c", start] } : start;
+  return await outcomeOf(await client.exec({ ...request, stdinClosed: true }));
+}
+
+/** @returns whether the process is there and no zombie */
+export function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s+[ZX]/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
+  } catch {
+    return false;
+  }
+}
+
+export async function until(condition: () => boolean, what: string): Promise<void> {
+  for (const deadline = performance.now() + 10_000; !condition();) {
+    if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
