@@ -32,6 +32,17 @@ const PACKAGES = [
   ...["rsync", "unzip", "xz-utils", "bzip2", "zstd"],
 ];
 
+const BUILD_SETTINGS = "/etc/dpkg/dpkg.cfg.d/banger-build";
+/**
+ * Translations, manual pages, and documentation but for licences. As options of mmdebstrap these would send
+ * each of the first 80 packages through a filter of its own, which takes a third of the whole time; dpkg
+ * unpacks those packages once more, with the settings made here.
+ */
+const LEAVE_OUT_DOCUMENTATION =
+  `printf 'path-exclude=/usr/share/%s/*\\n' man locale doc > "$1"${BUILD_SETTINGS} &&
+echo 'path-include=/usr/share/doc/*/copyright' >> "$1"${BUILD_SETTINGS} &&
+rm -rf "$1"/usr/share/man/* "$1"/usr/share/locale/* "$1"/usr/share/doc/*`;
+
 const MAX_SOURCES_BYTES = 1024 * 1024;
 
 /** Everything that mmdebstrap is asked for. @param sources lines of sources.list(5) */
@@ -40,14 +51,12 @@ export function debianBookwormRoot(sources: readonly string[]): DebianRoot {
     suite: "bookworm",
     sources,
     packages: PACKAGES,
-    dpkgOptions: [
-      "path-exclude=/usr/share/man/*",
-      "path-exclude=/usr/share/locale/*",
-      "path-exclude=/usr/share/doc/*",
-      "path-include=/usr/share/doc/*/copyright",
-    ],
+    // The disk is synced once it is whole; nothing of the directory outlives the build.
+    dpkgOptions: ["force-unsafe-io"],
+    extractHooks: [LEAVE_OUT_DOCUMENTATION],
     // Neither a secret, nor a name of the host, nor what differs from build to build may be in the archive.
     customizeHooks: [
+      `rm "$1"${BUILD_SETTINGS}`,
       'rm -f "$1"/etc/ssh/ssh_host_*_key*',
       'rm -f "$1"/etc/resolv.conf && echo localhost > "$1"/etc/hostname',
     ],

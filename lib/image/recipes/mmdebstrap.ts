@@ -7,9 +7,11 @@ export interface DebianRoot {
   /** Lines of sources.list(5); mmdebstrap's own choice where there are none. */
   readonly sources: readonly string[];
   readonly packages: readonly string[];
-  /** Paths that dpkg leaves out (`path-exclude`) or takes nevertheless (`path-include`). */
+  /** Of dpkg.cfg(5). */
   readonly dpkgOptions: readonly string[];
-  /** Shell commands; `$1` is the root directory. */
+  /** Shell commands once the essential packages' files are there; `$1` is the root directory. */
+  readonly extractHooks: readonly string[];
+  /** Shell commands at the end; `$1` is the root directory. */
   readonly customizeHooks: readonly string[];
   /** Seconds since 1970; nothing in the archive is dated later. */
   readonly sourceDateEpoch: number;
@@ -55,6 +57,7 @@ export function mmdebstrapCommand(root: DebianRoot, mode: "root" | "unshare"): C
   const options = [
     ...root.dpkgOptions.map((option) => `--dpkgopt=${option}`),
     '--aptopt=Acquire::Languages "none"',
+    ...root.extractHooks.map((hook) => `--extract-hook=${hook}`),
     ...root.customizeHooks.map((hook) => `--customize-hook=${hook}`),
   ];
   return {
