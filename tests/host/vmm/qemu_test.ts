@@ -102,6 +102,26 @@ Deno.test("the guest's port carries bytes both ways", async () => {
   });
 });
 
+Deno.test("the guest's way out works inside QEMU's sandbox", async () => {
+  await using bench = await Bench.open();
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0, transport: "tcp" });
+  const served = (async () => {
+    using connection = await listener.accept();
+    await connection.write(new TextEncoder().encode("from the host\n"));
+    const buffer = new Uint8Array(64);
+    const count = await connection.read(buffer);
+    return new TextDecoder().decode(buffer.subarray(0, count ?? 0));
+  })();
+  const spec = bench.spec(kernel, "network", { network: { mode: "user", mac: "52:54:00:12:34:56" } });
+  const extraCommandLine = `${spec.kernel.extraCommandLine} tiny.port=${listener.addr.port}`;
+  await withMachine({ ...spec, kernel: { ...spec.kernel, extraCommandLine } }, async () => {
+    await bench.waitForConsole("answer: ");
+    await bench.waitForConsole("banger-init: idle");
+    assert.match(bench.consoleText, /^answer: from the host\r$/m);
+    assert.equal(await served, "hello\n");
+  });
+});
+
 Deno.test("what a guest writes goes to the overlay, and the image below stays as it is", async () => {
   await using bench = await Bench.open();
   const image = await bench.disk("image", 16 * MIB);

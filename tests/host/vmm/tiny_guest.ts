@@ -34,7 +34,7 @@ exec >/dev/ttyS0 2>&1 </dev/ttyS0
 echo "banger-init: start"
 for m in ${MODULES.join(" ")}; do [ ! -e /modules/$m.ko ] || $B insmod /modules/$m.ko; done
 for word in $($B cat /proc/cmdline); do
-  case $word in tiny.run=*) script=$word ;; esac
+  case $word in tiny.run=*) script=$word ;; tiny.port=*) port=\${word#*=} ;; esac
 done
 run=/tiny/\${script#tiny.run=}
 [ -e "$run" ] && . "$run"
@@ -51,6 +51,9 @@ echo "mac: $($B cat /sys/class/net/eth0/address)"
 `,
   overlay: `echo "read: $($B head -c 12 /dev/vda)"
 printf 'from-guest!!' | $B dd of=/dev/vda conv=fsync,notrunc 2>/dev/null && echo "written"
+`,
+  network: `$B ip address add 10.0.2.15/24 dev eth0; $B ip link set eth0 up
+echo "answer: $(echo hello | $B nc -w 5 10.0.2.2 $port)"
 `,
   poweroff: "$B poweroff -f\n",
   panic: "exit 1\n",
