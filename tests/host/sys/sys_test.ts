@@ -141,13 +141,23 @@ Deno.test("a stale socket is removed, one that is served and a plain file are no
     assert.equal(await sockets.removeStaleSocket(path), false);
     listener.close();
     await Deno.remove(path).catch(() => {});
-    const stale = await new Deno.Command("python3", {
-      args: ["-c", `import socket; s = socket.socket(socket.AF_UNIX); s.bind("${path}")`],
-    }).output().catch(() => undefined);
-    if (stale?.success) {
-      assert.equal(await sockets.removeStaleSocket(path), true);
-      assert.equal(await files.stat(path), undefined);
-    }
+    // A process that was killed leaves its socket behind.
+    const program = `Deno.listen({ transport: "unix", path: ${
+      JSON.stringify(path)
+    } }); console.log("up"); await new Promise(() => setInterval(() => {}, 1000));`;
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["eval", program],
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    const reader = child.stdout.getReader();
+    await reader.read();
+    child.kill("SIGKILL");
+    await child.status;
+    await reader.cancel();
+    assert.equal((await files.stat(path))?.kind, "other");
+    assert.equal(await sockets.removeStaleSocket(path), true);
+    assert.equal(await files.stat(path), undefined);
     await Deno.writeTextFile(path, "precious");
     await assert.rejects(sockets.removeStaleSocket(path), BangerError);
     assert.equal(await Deno.readTextFile(path), "precious");

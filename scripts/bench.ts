@@ -1,0 +1,61 @@
+/**
+ * Measures ours against a peer on the same machine in the same run: deno task bench [--json] [NAME…]
+ *
+ * With --json each benchmark gives one JSON object on one line; times are medians in milliseconds.
+ */
+import { type Benchmark, measure, type Outcome } from "./bench/benchmark.ts";
+import { boot } from "./bench/boot.ts";
+import { cli } from "./bench/cli.ts";
+import { BANGER, run } from "./bench/commands.ts";
+import { exec } from "./bench/exec.ts";
+import { ext4 } from "./bench/ext4.ts";
+import { build } from "./build.ts";
+
+const BENCHMARKS: readonly Benchmark[] = [cli, ext4, exec, boot];
+
+function row({ name, ours, peer, ratio, maxRatio, runs, spread, notes }: Outcome): string {
+  const verdict = ratio <= maxRatio ? "holds" : "MISSED";
+  const cells = [
+    name.padEnd(10),
+    `${ours.toFixed(0)} ms`.padStart(10),
+    `${peer.toFixed(0)} ms`.padStart(10),
+    ratio.toFixed(2).padStart(6),
+    `(${spread[0].toFixed(2)} to ${spread[1].toFixed(2)}, ${runs} runs)`.padEnd(26),
+    `at most ${maxRatio.toFixed(2)}: ${verdict}`,
+  ];
+  return [cells.join("  "), ...notes.map((note) => `            ${note}`)].join("\n");
+}
+
+async function main(): Promise<number> {
+  const json = Deno.args.includes("--json");
+  const names = Deno.args.filter((argument) => argument !== "--json");
+  const unknown = names.filter((name) => !BENCHMARKS.some((benchmark) => benchmark.name === name));
+  if (unknown.length > 0) {
+    console.error(
+      `Cannot run ${unknown.join(", ")}: choose from ${BENCHMARKS.map(({ name }) => name).join(", ")}`,
+    );
+    return 2;
+  }
+  await build();
+  const home = await Deno.makeTempDir({ prefix: "banger-bench-home-" });
+  const isOwnHome = Deno.env.get("BANGER_BENCH_HOME") === undefined;
+  if (!Deno.env.get("XDG_CACHE_HOME")) Deno.env.set("XDG_CACHE_HOME", `${Deno.env.get("HOME")}/.cache`);
+  Deno.env.set("HOME", Deno.env.get("BANGER_BENCH_HOME") ?? home);
+  Deno.env.delete("XDG_STATE_HOME");
+  Deno.env.delete("XDG_RUNTIME_DIR");
+  try {
+    if (!json) console.log("name             ours        peer   ratio");
+    for (const benchmark of BENCHMARKS) {
+      if (names.length > 0 && !names.includes(benchmark.name)) continue;
+      if (!json) console.log(`# ${benchmark.name}: ${benchmark.summary}`);
+      const outcome = await measure(benchmark);
+      console.log(json ? JSON.stringify(outcome) : row(outcome));
+    }
+    return 0;
+  } finally {
+    await run(BANGER, ["daemon", "stop", "--force"]);
+    if (isOwnHome) await Deno.remove(home, { recursive: true });
+  }
+}
+
+Deno.exit(await main());

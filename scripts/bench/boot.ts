@@ -1,0 +1,105 @@
+import { AgentClient } from "../../lib/guest/client/agent_client.ts";
+import { realHost } from "../../lib/sys/host.ts";
+import type { Benchmark } from "./benchmark.ts";
+import { timedMs } from "./benchmark.ts";
+import { BANGER, read, removing, run, type ShownVm, showVm } from "./commands.ts";
+
+const VM = "bench-boot";
+const BOOT_TIMEOUT_MS = 120_000;
+
+/** A machine of banger's, as the command line that QEMU was given and a copy of its disks. */
+interface Recorded {
+  readonly argv: readonly string[];
+  readonly runtime: string;
+  readonly disks: string;
+  readonly relay: readonly string[];
+}
+
+async function processArguments(pid: number): Promise<string[]> {
+  return (await Deno.readTextFile(`/proc/${pid}/cmdline`)).split("\0").slice(0, -1);
+}
+
+async function relayArguments(runtime: string): Promise<string[]> {
+  for await (const { name } of Deno.readDir("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    const argv = await processArguments(Number(name)).catch((): string[] => []);
+    if (argv.includes("relay") && argv.some((word) => word.startsWith(runtime))) return argv;
+  }
+  throw new Error(`no relay serves ${runtime}`);
+}
+
+/** Copies the disks of a machine that was just made, and rewrites its command line to use them. */
+async function record(vm: ShownVm, directory: string): Promise<Recorded> {
+  const runtime = vm.agent.path.replace("/agent.sock", "");
+  const argv = await processArguments(vm.vmm.pid);
+  const vmDirectory = /"filename":"([^"]*\/vms\/[^"/]+)\//.exec(argv.join(" "))![1]!;
+  const relay = await relayArguments(runtime);
+  const rewrite = (word: string) => word.replaceAll(vmDirectory, directory).replaceAll(runtime, directory);
+  return { argv: argv.map(rewrite), runtime: directory, disks: vmDirectory, relay: relay.map(rewrite) };
+}
+
+/** Starts the bare QEMU, and ends it once its agent has answered. */
+async function bootBare({ argv, runtime, relay }: Recorded): Promise<number> {
+  const [relayProgram, ...relayArgs] = relay;
+  const relaying = new Deno.Command(relayProgram!, { args: relayArgs, stdout: "null", stderr: "null" })
+    .spawn();
+  while (!(await Deno.stat(`${runtime}/agent.sock`).catch(() => undefined))) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  const [program, ...args] = argv;
+  const startMs = performance.now();
+  const machine = new Deno.Command(program!, { args, stdin: "null", stdout: "null", stderr: "null" }).spawn();
+  try {
+    await new AgentClient(realHost(), { kind: "hybrid", path: `${runtime}/agent.sock` }).untilHealthy(
+      BOOT_TIMEOUT_MS,
+    );
+    return performance.now() - startMs;
+  } finally {
+    machine.kill("SIGKILL");
+    await machine.status;
+    relaying.kill("SIGTERM");
+    await relaying.status;
+  }
+}
+
+export const boot: Benchmark = {
+  name: "boot",
+  summary:
+    "`banger vm create` to the first answer of the agent, against a bare QEMU with the same kernel, initramfs and disks",
+  maxRatio: 1.1,
+  runs: 5,
+  async prepare() {
+    const directory = await Deno.makeTempDir({ prefix: "banger-bench-" });
+    // Disks that no machine has booted from yet, as `vm create` has them.
+    const fresh = `${directory}/fresh`;
+    await Deno.mkdir(fresh);
+    let recorded: Recorded;
+    {
+      await using _vm = removing(VM);
+      await run(BANGER, ["vm", "create", "--name", VM, "--no-start"]);
+      const { stdout } = await new Deno.Command(BANGER, { args: ["daemon", "status", "--json"] }).output();
+      const { stateDirectory } = JSON.parse(new TextDecoder().decode(stdout)) as { stateDirectory: string };
+      const { id } = await showVm(VM);
+      await run("sh", ["-c", `cp --sparse=always ${stateDirectory}/vms/${id}/* ${fresh}/`]);
+      await run(BANGER, ["vm", "start", VM]);
+      recorded = await record(await showVm(VM), `${directory}/run`);
+      await run("sh", ["-c", `cp --sparse=always ${stateDirectory}/vms/${id}/config.tar ${fresh}/`]);
+    }
+    return {
+      async pair() {
+        let oursMs: number;
+        {
+          await using _vm = removing(VM);
+          oursMs = await timedMs(async () => {
+            await run(BANGER, ["vm", "create", "--name", VM]);
+          });
+          await read(BANGER, ["vm", "exec", VM, "--", "true"]);
+        }
+        await Deno.remove(`${directory}/run`, { recursive: true }).catch(() => {});
+        await run("cp", ["-r", "--sparse=always", fresh, `${directory}/run`]);
+        return { oursMs, peerMs: await bootBare(recorded) };
+      },
+      [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
+    };
+  },
+};

@@ -1,0 +1,50 @@
+import { BIN_DIRECTORY } from "../build.ts";
+
+export const BANGER = `${BIN_DIRECTORY}/banger`;
+
+/** Runs to the end, output thrown away. @throws where it fails */
+export async function run(program: string, args: readonly string[]): Promise<void> {
+  const child = new Deno.Command(program, {
+    args: [...args],
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  });
+  const { code, stderr } = await child.output();
+  if (code !== 0) {
+    throw new Error(`${program} ${args.join(" ")} exited ${code}: ${new TextDecoder().decode(stderr)}`);
+  }
+}
+
+export async function read(program: string, args: readonly string[]): Promise<string> {
+  const child = new Deno.Command(program, {
+    args: [...args],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+  const { code, stdout, stderr } = await child.output();
+  if (code !== 0) {
+    throw new Error(`${program} ${args.join(" ")} exited ${code}: ${new TextDecoder().decode(stderr)}`);
+  }
+  return new TextDecoder().decode(stdout);
+}
+
+export interface ShownVm {
+  readonly id: string;
+  readonly vmm: { readonly pid: number };
+  readonly agent: { readonly kind: "hybrid"; readonly path: string };
+  readonly ssh: {
+    readonly identityFile: string;
+    readonly knownHostsFile: string;
+    readonly hostKeyAlias: string;
+  };
+}
+
+export async function showVm(name: string): Promise<ShownVm> {
+  return JSON.parse(await read(BANGER, ["vm", "show", name, "--json"])) as ShownVm;
+}
+
+export function removing(name: string): AsyncDisposable {
+  return { [Symbol.asyncDispose]: () => run(BANGER, ["vm", "rm", "--force", "--quiet", name]) };
+}
