@@ -3,8 +3,10 @@ import type { Files, Progress } from "../base/host.ts";
 import { type ImageSourceName, parseImageSource } from "../base/image_source.ts";
 import { quote } from "../base/names.ts";
 import type { ContentSink, DirectoryInode } from "../base/tree.ts";
-import { formatBytes } from "../base/units.ts";
-import { decompress } from "./compression/decompress.ts";
+import { formatBytes, MIB } from "../base/units.ts";
+import { decompress, type Inflate } from "./compression/decompress.ts";
+import { gunzip } from "./compression/gzip.ts";
+import { workerGunzip } from "./compression/worker_gunzip.ts";
 import { fetchedContent, type LayerContent, localContent } from "./layer_content.ts";
 import type { ImageConfig } from "./model/config.ts";
 import { algorithmOf, type Digest, Digester } from "./model/digest.ts";
@@ -19,10 +21,13 @@ import { type ReplayLimits, type ReplayTotals, TreeBuilder } from "./replay/tree
 import { dockerArchiveSource, ociArchiveSource } from "./sources/archive_import.ts";
 import { layoutSource } from "./sources/layout_source.ts";
 import { registrySource } from "./sources/registry_source.ts";
-import { resolveManifest } from "./sources/resolve.ts";
+import { type ResolvedManifest, resolveManifest } from "./sources/resolve.ts";
 import type { ImageSource } from "./sources/source.ts";
 import type { ContentStore } from "./store/content_store.ts";
+import { readFile } from "./store/read_file.ts";
 import { TarReader } from "./tar/reader.ts";
+
+const WORKER_FROM_BYTES = 4 * MIB;
 
 export interface ImagesHost extends TransportHost {
   readonly files: Files;
@@ -33,6 +38,8 @@ export interface ImagesOptions {
   readonly settings: RegistrySettings;
   readonly credentials: CredentialFinder;
   readonly limits?: Partial<ReplayLimits>;
+  /** Of the bundled `compression/gunzip_worker.ts`; without it, large layers are inflated in this thread. */
+  readonly gunzipWorkerUrl?: string;
 }
 
 /** A root file system in memory, its contents in the sink that was given. */
@@ -102,7 +109,7 @@ export class Images {
         await using ends = new AsyncDisposableStack();
         const content = ends.use(await this.#content(source, found.manifest.layers, signal));
         const builder = new TreeBuilder(sink, this.#options.limits);
-        await replayLayers(content, found.manifest.layers, found.config.diffIds, builder, progress, signal);
+        await replayLayers(content, found, builder, this.#options.gunzipWorkerUrl, progress, signal);
         if (source.place !== "host") {
           const sizeBytes = found.documents.get(found.digest)!.length;
           await store.nameImage(source.name, { mediaType: OCI_MANIFEST, digest: found.digest, sizeBytes });
@@ -167,12 +174,15 @@ export class Images {
         progress.stage("Unpack the archive");
         const digester = new Digester();
         const report = byteReport(progress, stat.sizeBytes);
-        const input = tapped(files.readStream(path), (chunk) => {
+        const input = tapped(readFile(files, path), (chunk) => {
           digester.update(chunk);
           report(chunk.length);
         });
         const builder = new TreeBuilder(sink, this.#options.limits);
-        await withReader(decompress(input), (reader) => builder.applyArchive(reader, signal));
+        await withReader(
+          decompress(input, {}, inflateFor(stat.sizeBytes, this.#options.gunzipWorkerUrl)),
+          (reader) => builder.applyArchive(reader, signal),
+        );
         return { root: builder.root, digest: digester.digest(), totals: builder.totals };
       },
     };
@@ -190,9 +200,9 @@ function absolute(path: string): string {
  */
 async function replayLayers(
   content: LayerContent,
-  layers: readonly Descriptor[],
-  diffIds: readonly Digest[],
+  { manifest: { layers }, config: { diffIds } }: ResolvedManifest,
   builder: TreeBuilder,
+  workerUrl: string | undefined,
   progress: Progress,
   signal: AbortSignal,
 ): Promise<void> {
@@ -205,7 +215,8 @@ async function replayLayers(
     const diffId = diffIds[index]!;
     const digester = new Digester(algorithmOf(diffId));
     const compressed = tapped(content.open(index), (chunk) => report(chunk.length));
-    const tar = tapped(decompress(compressed), (chunk) => digester.update(chunk));
+    const inflated = decompress(compressed, {}, inflateFor(layer.sizeBytes, workerUrl));
+    const tar = tapped(inflated, (chunk) => digester.update(chunk));
     await withReader(tar, (reader) => builder.applyLayer(reader, signal));
     if (digester.digest() !== diffId) {
       throw new BangerError(
@@ -215,6 +226,12 @@ async function replayLayers(
       );
     }
   }
+}
+
+/** A thread for what takes longer than starting one. */
+function inflateFor(sizeBytes: number, workerUrl: string | undefined): Inflate {
+  if (workerUrl === undefined || sizeBytes < WORKER_FROM_BYTES) return gunzip;
+  return (input) => workerGunzip(input, workerUrl);
 }
 
 async function withReader(

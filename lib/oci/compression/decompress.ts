@@ -19,6 +19,9 @@ export interface DecompressLimits {
 export const DEFAULT_DECOMPRESS_LIMITS: DecompressLimits = { maxOutputBytes: 2 ** 40, maxRatio: 500 };
 const RATIO_COUNTS_FROM_BYTES = GIB;
 
+/** Inflates one gzip stream: `gunzip`, or `workerGunzip` with its worker's URL where there is much of it. */
+export type Inflate = (input: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>;
+
 /** Long enough for every magic below. */
 const SNIFF_BYTES = 6;
 
@@ -58,31 +61,40 @@ function notRead(format: string): BangerError {
 export async function* decompress(
   input: AsyncIterable<Uint8Array>,
   limits: Partial<DecompressLimits> = {},
+  inflate: Inflate = gunzip,
 ): AsyncGenerator<Uint8Array> {
   const { maxOutputBytes, maxRatio } = { ...DEFAULT_DECOMPRESS_LIMITS, ...limits };
   const counted = new CountedInput(input);
-  const compression = sniffCompression(await counted.peek(SNIFF_BYTES));
-  let outputBytes = 0;
-  for await (const chunk of decoder(compression, counted)) {
-    outputBytes += chunk.length;
-    if (outputBytes > maxOutputBytes) {
-      throw bomb(`there is more than ${formatBytes(maxOutputBytes)} of it`);
+  try {
+    const compression = sniffCompression(await counted.peek(SNIFF_BYTES));
+    let outputBytes = 0;
+    for await (const chunk of decoder(compression, counted, inflate)) {
+      outputBytes += chunk.length;
+      if (outputBytes > maxOutputBytes) {
+        throw bomb(`there is more than ${formatBytes(maxOutputBytes)} of it`);
+      }
+      if (outputBytes > RATIO_COUNTS_FROM_BYTES && outputBytes > maxRatio * counted.bytesRead) {
+        throw bomb(`it grows to more than ${maxRatio} times its size`);
+      }
+      yield chunk;
     }
-    if (outputBytes > RATIO_COUNTS_FROM_BYTES && outputBytes > maxRatio * counted.bytesRead) {
-      throw bomb(`it grows to more than ${maxRatio} times its size`);
-    }
-    yield chunk;
+  } finally {
+    await counted.close();
   }
 }
 
-function decoder(compression: Compression, input: CountedInput): AsyncIterable<Uint8Array> {
+function decoder(
+  compression: Compression,
+  input: CountedInput,
+  inflate: Inflate,
+): AsyncIterable<Uint8Array> {
   switch (compression) {
     case "none":
       return input;
     case "zstd":
       return unzstd(input);
     case "gzip":
-      return explained(gunzip(input), input);
+      return explained(inflate(input), input);
   }
 }
 
@@ -155,7 +167,12 @@ class CountedInput implements AsyncIterable<Uint8Array> {
       this.failure = failure;
       throw failure;
     } finally {
-      await this.#input.return?.();
+      await this.close();
     }
+  }
+
+  /** Tells the input that nobody wants more. Idempotent, as generators are. */
+  async close(): Promise<void> {
+    await this.#input.return?.();
   }
 }

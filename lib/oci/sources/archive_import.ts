@@ -8,6 +8,7 @@ import { digestOf, isDigest } from "../model/digest.ts";
 import { type Json, JsonReader, MAX_JSON_BYTES, parseJson } from "../model/json.ts";
 import { type Descriptor, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, parseManifest } from "../model/manifest.ts";
 import type { ContentStore } from "../store/content_store.ts";
+import { readFile } from "../store/read_file.ts";
 import type { EntrySource, TarEntry } from "../tar/entry.ts";
 import { TarReader } from "../tar/reader.ts";
 import { readBounded } from "./bounded.ts";
@@ -163,7 +164,7 @@ async function eachFile(
   signal: AbortSignal | undefined,
   take: (path: string, entry: TarEntry, reader: EntrySource) => Promise<void>,
 ): Promise<void> {
-  const reader = new TarReader(decompress(files.readStream(path)));
+  const reader = new TarReader(decompress(readFile(files, path)));
   try {
     let count = 0;
     for (let entry = await reader.nextEntry(); entry !== undefined; entry = await reader.nextEntry()) {

@@ -4,6 +4,7 @@ import { quote } from "../../base/names.ts";
 import { algorithmOf, type Digest, digestOf, hexOf } from "../model/digest.ts";
 import { JsonReader, MAX_JSON_BYTES, parseJson } from "../model/json.ts";
 import { type Descriptor, type IndexEntry, parseManifest } from "../model/manifest.ts";
+import { readFile } from "../store/read_file.ts";
 import type { FetchedManifest, ImageSource } from "./source.ts";
 
 const REF_NAME = "org.opencontainers.image.ref.name";
@@ -32,10 +33,8 @@ export function layoutSource(
     place: "host",
     fetchRoot: async () => await fetch(chooseImage(await readEntries(files, directory, name), choice, name)),
     fetchManifest: fetch,
-    openBlob: (descriptor, offsetBytes) => {
-      const range = { offsetBytes, sizeBytes: descriptor.sizeBytes - offsetBytes };
-      return Promise.resolve({ offsetBytes, body: files.readStream(blobPath(descriptor.digest), range) });
-    },
+    openBlob: (descriptor, offsetBytes) =>
+      Promise.resolve({ offsetBytes, body: readFile(files, blobPath(descriptor.digest), offsetBytes) }),
   };
 }
 

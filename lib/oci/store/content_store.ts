@@ -4,6 +4,7 @@ import { algorithmOf, type Digest, Digester, digestOf, hexOf, isDigest } from ".
 import { type Descriptor, OCI_INDEX, parseManifest } from "../model/manifest.ts";
 import { MAX_JSON_BYTES } from "../model/json.ts";
 import { BlobDownload, type OpenBlob } from "./blob_download.ts";
+import { readFile } from "./read_file.ts";
 
 const LAYOUT = `{"imageLayoutVersion":"1.0.0"}`;
 const EMPTY_INDEX =
@@ -117,7 +118,7 @@ export class ContentStore {
 
   async #hashFile(path: string, like: Digest): Promise<Digest> {
     const digester = new Digester(algorithmOf(like));
-    for await (const chunk of this.#host.files.readStream(path)) digester.update(chunk);
+    for await (const chunk of readFile(this.#host.files, path)) digester.update(chunk);
     return digester.digest();
   }
 
@@ -177,7 +178,7 @@ export class ContentStore {
 
   /** A stored blob's bytes; `verify` it first. */
   read(descriptor: Descriptor): AsyncIterable<Uint8Array> {
-    return this.#host.files.readStream(this.blobPath(descriptor.digest));
+    return readFile(this.#host.files, this.blobPath(descriptor.digest));
   }
 
   /**

@@ -1,23 +1,33 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { gzipSync } from "node:zlib";
 import { concatBytes } from "../../../lib/base/bytes.ts";
 import { BangerError } from "../../../lib/base/errors.ts";
 import {
   decompress,
   type DecompressLimits,
+  type Inflate,
   sniffCompression,
 } from "../../../lib/oci/compression/decompress.ts";
+import { gunzip } from "../../../lib/oci/compression/gzip.ts";
+import { SOURCE_WORKER_URL, workerGunzip } from "../../../lib/oci/compression/worker_gunzip.ts";
 import { bytes, inPieces } from "./archive.ts";
 import { rejectsWith } from "./replayed.ts";
 
 const CONTENT = bytes("some text that repeats, some text that repeats. ".repeat(500));
 
-async function inflate(input: Uint8Array, piece = 1000, limits: Partial<DecompressLimits> = {}) {
+async function inflate(
+  input: Uint8Array,
+  piece = 1000,
+  limits: Partial<DecompressLimits> = {},
+  inflateGzip: Inflate = gunzip,
+) {
   const parts: Uint8Array[] = [];
-  for await (const part of decompress(inPieces(input, piece), limits)) parts.push(part.slice());
+  for await (const part of decompress(inPieces(input, piece), limits, inflateGzip)) parts.push(part.slice());
   return concatBytes(parts);
 }
 
+const inWorker: Inflate = (input) => workerGunzip(input, SOURCE_WORKER_URL);
 const gzip = (content: Uint8Array) => new Uint8Array(gzipSync(content));
 
 /** A zstd frame of stored and repeated blocks: RFC 8878, section 3.1.1. */
@@ -48,42 +58,6 @@ for (const piece of [1, 7, 4096, 1_000_000]) {
     assert.deepEqual(await inflate(bytes("ab"), piece), bytes("ab"));
   });
 
-  Deno.test(`Z2 all members of gzip are inflated, in pieces of ${piece}`, async () => {
-    const members = concatBytes([
-      gzip(bytes("one")),
-      gzip(new Uint8Array(0)),
-      gzip(bytes("two")),
-      gzip(CONTENT),
-    ]);
-    assert.deepEqual(await inflate(members, piece), concatBytes([bytes("onetwo"), CONTENT]));
-  });
-
-  Deno.test(`Z3 zeros after gzip are accepted and junk is refused, in pieces of ${piece}`, async () => {
-    const padded = concatBytes([gzip(CONTENT), new Uint8Array(700)]);
-    assert.deepEqual(await inflate(padded, piece), CONTENT);
-    for (
-      const junk of [bytes("junk"), Uint8Array.of(0x1f), Uint8Array.of(0x1f, 0x8b, 9, 9), Uint8Array.of(0xff)]
-    ) {
-      await rejectsWith(
-        inflate(concatBytes([gzip(CONTENT), junk]), piece),
-        "corrupt_data",
-        /decompress gzip data/,
-      );
-    }
-  });
-
-  Deno.test(`Z1 truncated gzip and a wrong checksum are refused, in pieces of ${piece}`, async () => {
-    const whole = gzip(CONTENT);
-    for (const length of [3, 10, 11, whole.length - 9, whole.length - 8, whole.length - 1]) {
-      await rejectsWith(inflate(whole.subarray(0, length), piece), "corrupt_data", /decompress gzip data/);
-    }
-    for (const at of [whole.length - 8, whole.length - 1]) {
-      const wrong = whole.slice();
-      wrong[at]! ^= 1;
-      await rejectsWith(inflate(wrong, piece), "corrupt_data", /decompress gzip data/);
-    }
-  });
-
   Deno.test(`Z5 zstd with several frames and skippable ones, in pieces of ${piece}`, async () => {
     const frames = concatBytes([
       skippable(3),
@@ -95,6 +69,71 @@ for (const piece of [1, 7, 4096, 1_000_000]) {
     assert.deepEqual(await inflate(frames, piece), bytes("one xxxxx two"));
   });
 }
+
+/** Bytes that do not compress, the same each time. */
+function noise(length: number): Uint8Array {
+  let state = 1;
+  return new Uint8Array(length).map(() => (state = Math.imul(state, 48271) % 0x7fffffff) >>> 8);
+}
+
+const WAYS: readonly (readonly [where: string, piece: number, inflateGzip: Inflate])[] = [
+  ["here", 1, gunzip],
+  ["here", 7, gunzip],
+  ["here", 4096, gunzip],
+  ["here", 1_000_000, gunzip],
+  ["in a worker", 300, inWorker],
+];
+
+for (const [where, piece, inflateGzip] of WAYS) {
+  Deno.test(`Z2 all members of gzip are inflated, in pieces of ${piece}, ${where}`, async () => {
+    const members = concatBytes([
+      gzip(bytes("one")),
+      gzip(new Uint8Array(0)),
+      gzip(bytes("two")),
+      gzip(CONTENT),
+    ]);
+    assert.deepEqual(await inflate(members, piece, {}, inflateGzip), concatBytes([bytes("onetwo"), CONTENT]));
+  });
+
+  Deno.test(`Z3 zeros after gzip are accepted and junk is refused, in pieces of ${piece}, ${where}`, async () => {
+    const padded = concatBytes([gzip(CONTENT), new Uint8Array(700)]);
+    assert.deepEqual(await inflate(padded, piece, {}, inflateGzip), CONTENT);
+    for (
+      const junk of [bytes("junk"), Uint8Array.of(0x1f), Uint8Array.of(0x1f, 0x8b, 9, 9), Uint8Array.of(0xff)]
+    ) {
+      await rejectsWith(
+        inflate(concatBytes([gzip(CONTENT), junk]), piece, {}, inflateGzip),
+        "corrupt_data",
+        /decompress gzip data/,
+      );
+    }
+  });
+
+  Deno.test(`Z1 truncated gzip and a wrong checksum are refused, in pieces of ${piece}, ${where}`, async () => {
+    const whole = gzip(CONTENT);
+    for (const length of [3, 10, 11, whole.length - 9, whole.length - 8, whole.length - 1]) {
+      await rejectsWith(
+        inflate(whole.subarray(0, length), piece, {}, inflateGzip),
+        "corrupt_data",
+        /decompress gzip data/,
+      );
+    }
+    for (const at of [whole.length - 8, whole.length - 1]) {
+      const wrong = whole.slice();
+      wrong[at]! ^= 1;
+      await rejectsWith(inflate(wrong, piece, {}, inflateGzip), "corrupt_data", /decompress gzip data/);
+    }
+  });
+}
+
+Deno.test("a worker inflates what is larger than its buffers, and stops when nobody reads on", async () => {
+  const large = noise(7_000_000);
+  const zipped = gzip(large);
+  assert(zipped.length > 5_000_000);
+  const output = await inflate(zipped, 3_000_000, {}, inWorker);
+  assert(Buffer.from(output.buffer).equals(large));
+  for await (const _ of decompress(inPieces(zipped, 100_000), {}, inWorker)) break;
+});
 
 Deno.test("Z4 output beyond the limit is refused", async () => {
   const bomb = gzip(new Uint8Array(3_000_000));
@@ -161,23 +200,25 @@ Deno.test("Z6 the bytes say how something is compressed", () => {
   }
 });
 
-Deno.test("a failure of the input is passed on as it is, and leaving early closes the input", async () => {
-  let isClosed = false;
-  async function* input(fails: boolean) {
-    try {
-      yield gzip(CONTENT).subarray(0, 500);
-      if (fails) throw new Error("the disk broke");
-      yield gzip(CONTENT).subarray(500);
-    } finally {
-      isClosed = await Promise.resolve(true);
+for (const [where, inflateGzip] of [["here", gunzip], ["in a worker", inWorker]] as const) {
+  Deno.test(`a failure of the input is passed on as it is, and leaving early closes the input, ${where}`, async () => {
+    let isClosed = false;
+    async function* input(fails: boolean): AsyncGenerator<Uint8Array> {
+      try {
+        yield gzip(CONTENT).subarray(0, 500);
+        if (fails) throw new Error("the disk broke");
+        yield gzip(CONTENT).subarray(500);
+      } finally {
+        isClosed = await Promise.resolve(true);
+      }
     }
-  }
-  const readAll = async () => {
-    for await (const _ of decompress(input(true)));
-  };
-  await assert.rejects(readAll(), /^Error: the disk broke$/);
-  assert(isClosed);
-  isClosed = false;
-  for await (const _ of decompress(input(false))) break;
-  assert(isClosed);
-});
+    const readAll = async () => {
+      for await (const _ of decompress(input(true), {}, inflateGzip));
+    };
+    await assert.rejects(readAll(), /^Error: the disk broke$/);
+    assert(isClosed);
+    isClosed = false;
+    for await (const _ of decompress(input(false), {}, inflateGzip)) break;
+    assert(isClosed);
+  });
+}
