@@ -11,7 +11,6 @@ const SYMBOLS = {
   close: { parameters: ["i32"], result: "i32" },
   eventfd: { parameters: ["u32", "i32"], result: "i32" },
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
-  getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
   grantpt: { parameters: ["i32"], result: "i32" },
   ioctl: { parameters: ["i32", "usize", "buffer"], result: "i32" },
   kill: { parameters: ["i32", "i32"], result: "i32" },
@@ -29,10 +28,9 @@ const SYMBOLS = {
   posix_spawnattr_setflags: { parameters: ["buffer", "i16"], result: "i32" },
   posix_spawnattr_setsigdefault: { parameters: ["buffer", "buffer"], result: "i32" },
   posix_spawnattr_setsigmask: { parameters: ["buffer", "buffer"], result: "i32" },
+  prlimit: { parameters: ["i32", "i32", "buffer", "buffer"], result: "i32" },
   ptsname_r: { parameters: ["i32", "buffer", "usize"], result: "i32" },
   read: { parameters: ["i32", "buffer", "usize"], result: "i32" },
-  setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
-  sigfillset: { parameters: ["buffer"], result: "i32" },
   sync: { parameters: [], result: "void", nonblocking: true },
   syscall: { parameters: ["isize", "isize", "isize"], result: "isize" },
   unlockpt: { parameters: ["i32"], result: "i32" },
@@ -40,13 +38,32 @@ const SYMBOLS = {
   write: { parameters: ["i32", "buffer", "usize"], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
+type Calls = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+
 export interface Libc extends Disposable {
-  readonly call: Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+  readonly call: Calls;
 }
 
+/**
+ * Each call is looked up when it is first used: Deno compiles a trampoline for each, which under emulation
+ * takes 5 ms, and a guest's start waits for this program.
+ */
 export function openLibc(): Libc {
-  const library = Deno.dlopen("libc.so.6", SYMBOLS);
-  return { call: library.symbols, [Symbol.dispose]: () => library.close() };
+  const libraries: { close(): void }[] = [];
+  const call = {} as Calls;
+  for (const [name, definition] of Object.entries(SYMBOLS)) {
+    Object.defineProperty(call, name, {
+      configurable: true,
+      get() {
+        const library = Deno.dlopen("libc.so.6", { [name]: definition });
+        libraries.push(library);
+        const value = library.symbols[name];
+        Object.defineProperty(call, name, { value });
+        return value;
+      },
+    });
+  }
+  return { call, [Symbol.dispose]: () => libraries.forEach((library) => library.close()) };
 }
 
 export const O_RDWR = 2;

@@ -49,10 +49,20 @@ async function serveSerialPort(context: ServerContext): Promise<void> {
   const device = await findSerialPort(context.descriptors.libc);
   if (!device) return;
   const port = openSerialPort(context.descriptors, device);
-  await new MuxGuest(log, port, (guestPort) => {
+  await new MuxGuest({ clock: { sleep }, log }, port, (guestPort) => {
     if (guestPort !== AGENT_PORT) return undefined;
     return (stream) => void serveConnection(context, stream);
   }).run();
+}
+
+function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal?.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    }, { once: true });
+  });
 }
 
 const { build, args } = takeBuildStamp(Deno.args);

@@ -25,6 +25,9 @@ const SPAWN_FLAGS = 0x04 | 0x08 | 0x80;
 /** What programs expect (Deno raises its own to the hard limit, and children would inherit that). */
 const SOFT_OPEN_FILES = 1024n;
 
+/** prlimit(2)'s pid of the caller */
+const OURS = 0;
+
 /** Where a child's standard streams come from. */
 export type ChildStreams =
   | { readonly kind: "pipes"; readonly stdin: number; readonly stdout: number; readonly stderr: number }
@@ -50,15 +53,13 @@ export interface ChildCommand {
 export function spawnChild(libc: Libc, command: ChildCommand): number {
   const actions = new Uint8Array(FILE_ACTIONS_BYTES);
   const attributes = new Uint8Array(ATTRIBUTES_BYTES);
-  const signals = new Uint8Array(SIGNAL_SET_BYTES);
   const { call } = libc;
   call.posix_spawn_file_actions_init(actions);
   call.posix_spawnattr_init(attributes);
   try {
     call.posix_spawnattr_setflags(attributes, SPAWN_FLAGS);
-    call.posix_spawnattr_setsigmask(attributes, signals);
-    call.sigfillset(signals);
-    call.posix_spawnattr_setsigdefault(attributes, signals);
+    call.posix_spawnattr_setsigmask(attributes, new Uint8Array(SIGNAL_SET_BYTES));
+    call.posix_spawnattr_setsigdefault(attributes, new Uint8Array(SIGNAL_SET_BYTES).fill(0xff));
     addStreams(libc, actions, command.streams);
     return spawnIn(libc, command, actions, attributes);
   } finally {
@@ -91,16 +92,16 @@ function spawnIn(
   attributes: Uint8Array<ArrayBuffer>,
 ): number {
   const { call } = libc;
-  const ownLimits = new BigUint64Array(2);
-  checked(libc, "getrlimit", call.getrlimit(RLIMIT_NOFILE, bytesOf(ownLimits)));
-  const hard = ownLimits[1]!;
-  const childLimits = BigUint64Array.of(hard < SOFT_OPEN_FILES ? hard : SOFT_OPEN_FILES, hard);
   const pid = new Int32Array(1);
   const argvArray = new CStringArray(argv);
   const envArray = new CStringArray(Object.entries(env).map(([name, value]) => `${name}=${value}`));
+  const ownLimits = new BigUint64Array(2);
+  checked(libc, "prlimit", call.prlimit(OURS, RLIMIT_NOFILE, null, bytesOf(ownLimits)));
+  const hard = ownLimits[1]!;
+  const childLimits = BigUint64Array.of(hard < SOFT_OPEN_FILES ? hard : SOFT_OPEN_FILES, hard);
   if (call.chdir(cString(cwd)) < 0) throw new LibcError("chdir", errnoOf(libc));
   try {
-    call.setrlimit(RLIMIT_NOFILE, bytesOf(childLimits));
+    call.prlimit(OURS, RLIMIT_NOFILE, bytesOf(childLimits), null);
     const failure = call.posix_spawn(
       bytesOf(pid),
       cString(program),
@@ -111,7 +112,7 @@ function spawnIn(
     );
     if (failure !== 0) throw new LibcError("posix_spawn", failure);
   } finally {
-    call.setrlimit(RLIMIT_NOFILE, bytesOf(ownLimits));
+    call.prlimit(OURS, RLIMIT_NOFILE, bytesOf(ownLimits), null);
     call.chdir(cString("/"));
   }
   return pid[0]!;

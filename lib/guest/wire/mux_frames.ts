@@ -32,10 +32,11 @@
  * - A guest that is out of step skips everything up to more zero bytes in a row than a frame can hold, then
  *   takes the next frame, if it is a reset. Then it drops its streams and sends the acknowledgement.
  * - The host drops everything up to the acknowledgement's exact bytes. The nonce is random, so nothing
- *   older looks like it. It sends reset again where none comes in a while (the agent may have started
- *   anew in between).
- * - An agent that starts sends no-ops, too: they make the host complete a frame cut off by the agent
- *   before, and a `reset-ack` with a nonce of zeros, which is never current and so makes the host start over.
+ *   older looks like it.
+ * - A guest that is out of step and meets no reset for a moment (its agent has started anew, or the reset
+ *   was lost with the agent before) asks for one: no-ops, which make the host complete a frame that was cut
+ *   off, and a reset-ack with a nonce of zeros, which is never the current one. The host answers with a
+ *   reset, whether it was in step or not. As a last resort it sends one again every 10 s.
  */
 import { BangerError } from "../../base/errors.ts";
 
@@ -64,6 +65,9 @@ export const FLUSH_BYTES = 2 * (ZEROS_IN_STEP + 1);
 export const WINDOW_BYTES = 256 * 1024;
 /** At a time, in one mux. With the window it bounds what a mux keeps in memory. */
 export const MAX_STREAMS = 256;
+
+/** Nonce of a guest that asks for a reset. */
+export const NO_NONCE = new Uint8Array(NONCE_BYTES);
 
 /** Why a stream was closed. */
 export const CLOSE_REASON = { aborted: 0, refused: 1, tooMany: 2 } as const;
@@ -98,7 +102,7 @@ export function putMuxFrame(
   return view.byteLength;
 }
 
-/** Some frames at a time, so that few of them are cut and must be moved. */
+/** Some frames at a time, so that few of them are cut and must be moved; a multiple of 4. */
 const DECODER_BYTES = 4 * (MUX_OVERHEAD_BYTES + MAX_MUX_PAYLOAD_BYTES);
 
 /**
@@ -111,6 +115,7 @@ const DECODER_BYTES = 4 * (MUX_OVERHEAD_BYTES + MAX_MUX_PAYLOAD_BYTES);
 export class MuxDecoder {
   readonly #buffer = new Uint8Array(DECODER_BYTES);
   readonly #view = new DataView(this.#buffer.buffer);
+  readonly #words = new Int32Array(this.#buffer.buffer, 0, this.#buffer.length >> 2);
   #start = 0;
   #end = 0;
   #zeros = 0;
@@ -163,10 +168,7 @@ export class MuxDecoder {
     this.#end += count;
     while (this.#start < this.#end) {
       if (!this.#inStep && !this.#skipToReset()) return;
-      if (this.#buffer[this.#start] === MUX_FRAME.noop) {
-        this.#start++;
-        continue;
-      }
+      if (this.#skipZeros() > 0) continue;
       if (this.#end - this.#start < HEADER_BYTES) return;
       if (!this.#isHeaderValid()) {
         this.#start += HEADER_BYTES;
@@ -182,12 +184,24 @@ export class MuxDecoder {
   /** @returns whether a reset may begin at the start, behind a long run of zeros */
   #skipToReset(): boolean {
     for (; this.#start < this.#end; this.#start++) {
-      const byte = this.#buffer[this.#start];
-      if (byte === 0) this.#zeros++;
-      else if (this.#zeros > ZEROS_IN_STEP && byte === MUX_FRAME.reset) return true;
-      else this.#zeros = 0;
+      this.#zeros += this.#skipZeros();
+      if (this.#start === this.#end) return false;
+      if (this.#zeros > ZEROS_IN_STEP && this.#buffer[this.#start] === MUX_FRAME.reset) return true;
+      this.#zeros = 0;
     }
     return false;
+  }
+
+  /** Four at a time: a guest reads a flush when it starts, and under emulation every step counts. */
+  #skipZeros(): number {
+    const from = this.#start;
+    const wordsEnd = this.#end - 3;
+    while (this.#start < this.#end && this.#buffer[this.#start] === 0) {
+      this.#start++;
+      if (this.#start % 4 !== 0) continue;
+      while (this.#start < wordsEnd && this.#words[this.#start >> 2] === 0) this.#start += 4;
+    }
+    return this.#start - from;
   }
 
   #payloadBytes(): number {

@@ -1,22 +1,31 @@
 import { reasonOf } from "../../base/errors.ts";
-import type { Connection, Log } from "../../base/host.ts";
-import { CLOSE_REASON, MUX_FRAME, MuxDecoder, type MuxFrame, NONCE_BYTES } from "./mux_frames.ts";
+import type { Clock, Connection, Log } from "../../base/host.ts";
+import { CLOSE_REASON, MUX_FRAME, MuxDecoder, type MuxFrame, NO_NONCE } from "./mux_frames.ts";
 import { MuxStreams } from "./mux_streams.ts";
 import { MuxWriter } from "./mux_writer.ts";
+
+const ASK_AFTER_MS = 300;
 
 /** @returns what serves a stream to that port, or undefined where nothing listens on it */
 export type AcceptStream = (port: number) => ((stream: Connection) => void) | undefined;
 
 /** The guest's side of a mux on a virtio-serial port: it follows the host's epochs and takes its streams. */
 export class MuxGuest {
+  readonly #clock: Pick<Clock, "sleep">;
   readonly #log: Log;
+  readonly #ended = new AbortController();
   readonly #channel: Connection;
   readonly #accept: AcceptStream;
   readonly #writer: MuxWriter;
   readonly #streams: MuxStreams;
   readonly #decoder = new MuxDecoder();
 
-  constructor(log: Log, channel: Connection, accept: AcceptStream) {
+  constructor(
+    { clock, log }: { clock: Pick<Clock, "sleep">; log: Log },
+    channel: Connection,
+    accept: AcceptStream,
+  ) {
+    this.#clock = clock;
     this.#log = log;
     this.#channel = channel;
     this.#accept = accept;
@@ -26,10 +35,11 @@ export class MuxGuest {
 
   /** Serves the channel until it ends; then every stream is closed. A port of its own never ends. */
   async run(): Promise<void> {
-    this.#askForReset();
+    this.#askSoon();
     try {
       for (let count; (count = await this.#channel.read(this.#decoder.space())) !== null;) this.#take(count);
     } finally {
+      this.#ended.abort();
       this.#writer.clear();
       this.#streams.closeAll("the connection to the host is lost");
     }
@@ -47,7 +57,7 @@ export class MuxGuest {
     if (this.#decoder.losses === losses || this.#decoder.inStep) return;
     this.#streams.closeAll("the host's side started anew");
     this.#writer.clear();
-    this.#askForReset();
+    this.#askSoon();
   }
 
   /** @throws {BangerError} `corrupt_data` */
@@ -77,8 +87,12 @@ export class MuxGuest {
     serve(stream);
   }
 
-  /** See "Getting in step". */
-  #askForReset(): void {
-    this.#writer.postFlush(MUX_FRAME.resetAck, new Uint8Array(NONCE_BYTES));
+  /** Mostly the host's reset is on its way already: then asking would only bring another one. */
+  #askSoon(): void {
+    this.#clock.sleep(ASK_AFTER_MS, this.#ended.signal).then(() => {
+      if (!this.#decoder.inStep) this.#writer.postFlush(MUX_FRAME.resetAck, NO_NONCE);
+    }, () => {
+      // The channel has ended.
+    });
   }
 }

@@ -5,6 +5,7 @@ import {
   MUX_FRAME,
   MuxDecoder,
   type MuxFrame,
+  NO_NONCE,
   NONCE_BYTES,
   PatternSearch,
 } from "./mux_frames.ts";
@@ -12,8 +13,9 @@ import type { MuxStream } from "./mux_stream.ts";
 import { MuxStreams } from "./mux_streams.ts";
 import { MuxWriter } from "./mux_writer.ts";
 
-/** The guest may not read yet, or its agent started anew after it had read the reset. */
-const RESET_AGAIN_MS = 1000;
+/** A guest may be slow to start, and what is sent before lies in its port until then. */
+const RESET_AGAIN_MS = 10_000;
+const RESET_REQUEST = encodeMuxFrame(MUX_FRAME.resetAck, 0, NO_NONCE);
 /** Between two epochs, so that a guest that sends garbage costs little. */
 const EPOCH_PAUSE_MS = 100;
 
@@ -28,7 +30,9 @@ export class MuxHost {
   readonly #streams: MuxStreams;
   readonly #decoder = new MuxDecoder();
   readonly #ended = new AbortController();
+  /** For the acknowledgement, while out of step; then for a guest that asks for a reset. */
   #search: PatternSearch | undefined;
+  #requestSearch = new PatternSearch(RESET_REQUEST);
   #nonce = new Uint8Array(NONCE_BYTES);
   /** Resolves at the next change between in step, out of step and ended. */
   #changed = Promise.withResolvers<void>();
@@ -99,6 +103,7 @@ export class MuxHost {
       }
       this.#writer.postFlush(MUX_FRAME.reset, this.#nonce);
       await Promise.race([this.#pause(RESET_AGAIN_MS), this.#changed.promise]);
+      if (this.#search) await this.#pause(EPOCH_PAUSE_MS);
     }
   }
 
@@ -118,6 +123,7 @@ export class MuxHost {
     this.#writer.clear();
     this.#nonce = crypto.getRandomValues(new Uint8Array(NONCE_BYTES));
     this.#search = new PatternSearch(encodeMuxFrame(MUX_FRAME.resetAck, 0, this.#nonce));
+    this.#requestSearch = new PatternSearch(RESET_REQUEST);
   }
 
   #take(count: number): void {
@@ -139,7 +145,10 @@ export class MuxHost {
     }
     const bytes = this.#decoder.takeRaw(count);
     const end = this.#search.push(bytes);
-    if (end === undefined) return;
+    if (end === undefined) {
+      if (this.#requestSearch.push(bytes) !== undefined) this.#outOfStep("the agent asks for a reset");
+      return;
+    }
     this.#search = undefined;
     const frames = this.#decoder.resume(bytes.subarray(end));
     this.#notify();

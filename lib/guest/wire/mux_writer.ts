@@ -22,6 +22,8 @@ const BUFFER_BYTES = BATCH_BYTES + FLUSH_BYTES + 64 + MAX_STREAMS * WINDOW_FRAME
  * turns after each other, and to write them together is worth far more than the turns cost.
  */
 const TURNS_BEFORE_WRITE = 24;
+/** For windows alone: the first one on a stream says only that it is taken, and the answer does so, too. */
+const TURNS_BEFORE_WINDOWS = 200;
 
 interface Waiting {
   readonly type: number;
@@ -122,6 +124,9 @@ export class MuxWriter {
 
   async #run(): Promise<void> {
     while (this.#batchBytes > 0 || this.#windows.size > 0) {
+      for (let turn = 0; turn < TURNS_BEFORE_WINDOWS && this.#batchBytes === 0; turn++) {
+        await Promise.resolve();
+      }
       for (let turn = 0; turn < TURNS_BEFORE_WRITE; turn++) await Promise.resolve();
       const bytes = this.#takeBatch();
       this.#admitWaiting();

@@ -40,7 +40,7 @@ export async function withAgent(act: (client: AgentClient) => Promise<void>): Pr
   };
   const serving = new Set<Promise<void>>();
   const port = await host.sockets.connectUnix(`${directory}/serial`);
-  const guest = new MuxGuest(host.log, port, (guestPort) => {
+  const guest = new MuxGuest(host, port, (guestPort) => {
     if (guestPort !== AGENT_PORT) return undefined;
     return (stream) => {
       const served: Promise<void> = serveConnection(context, stream).finally(() => serving.delete(served));

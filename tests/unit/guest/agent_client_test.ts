@@ -11,6 +11,7 @@ import { readToEnd, writeAll } from "./memory_connection.ts";
 import { MemorySockets } from "./memory_sockets.ts";
 
 const encoder = new TextEncoder();
+const OK = encoder.encode("OK 1\n");
 const encodeJson = (value: unknown) => encoder.encode(JSON.stringify(value));
 const HEALTH = {
   status: "ok",
@@ -33,10 +34,14 @@ async function withGuest(
   const requests: string[] = [];
   const serving = (async () => {
     for await (const connection of listener) {
-      const buffer = new Uint8Array(100_000);
-      const count = await connection.read(buffer);
-      requests.push(new TextDecoder().decode(buffer.subarray(0, count ?? 0)));
-      await writeAll(connection, typeof answer === "string" ? encoder.encode(answer) : answer);
+      const bytes = typeof answer === "string" ? encoder.encode(answer) : answer;
+      requests.push(await readText(connection));
+      const isOk = bytes[0] === "O".charCodeAt(0);
+      await writeAll(connection, bytes.subarray(0, isOk ? OK.length : undefined));
+      if (isOk) {
+        requests.push(await readText(connection));
+        await writeAll(connection, bytes.subarray(OK.length));
+      }
       await connection.closeWrite();
       then(connection);
     }
@@ -46,25 +51,32 @@ async function withGuest(
   await serving;
 }
 
+async function readText(connection: Connection): Promise<string> {
+  const buffer = new Uint8Array(100_000);
+  const count = await connection.read(buffer);
+  return new TextDecoder().decode(buffer.subarray(0, count ?? 0));
+}
+
 function answerOf(status: number, body: Uint8Array): Uint8Array {
   const head = encodeResponseHead(status, { "content-length": `${body.length}` });
-  return Uint8Array.of(...encoder.encode("OK 1\n"), ...head, ...body);
+  return Uint8Array.of(...OK, ...head, ...body);
 }
 
 function framesOf(...frames: Uint8Array[]): Uint8Array {
   const head = encodeResponseHead(200, { "transfer-encoding": "chunked" });
   const chunks = frames.flatMap((frame) => [...encodeChunk(frame)]);
-  return Uint8Array.of(...encoder.encode("OK 1\n"), ...head, ...chunks, ...LAST_CHUNK);
+  return Uint8Array.of(...OK, ...head, ...chunks, ...LAST_CHUNK);
 }
 
 const hasCode = (code: string) => (failure: unknown) =>
   failure instanceof BangerError && failure.code === code;
 
-Deno.test("health() asks in one piece and parses the answer", async () => {
+Deno.test("health() asks once the stream is open, and parses the answer", async () => {
   await withGuest(answerOf(200, encodeJson(HEALTH)), async (client, requests) => {
     deepEqual(await client.health(1000), HEALTH);
     deepEqual(requests, [
-      "CONNECT 42070\nGET /healthz HTTP/1.1\r\nhost: banger\r\ncontent-length: 0\r\n\r\n",
+      "CONNECT 42070\n",
+      "GET /healthz HTTP/1.1\r\nhost: banger\r\ncontent-length: 0\r\n\r\n",
     ]);
   });
 });
@@ -157,7 +169,7 @@ Deno.test("connect() passes on why the guest refuses", async () => {
       equal(failure.message, "Cannot connect to port 80 in the guest: \ufffd[2Jrefused");
       return true;
     });
-    ok(requests[0]!.startsWith("CONNECT 42070\nPOST /v1/connect?port=80 HTTP/1.1\r\n"));
+    ok(requests[1]!.startsWith("POST /v1/connect?port=80 HTTP/1.1\r\n"));
   });
 });
 
@@ -179,7 +191,7 @@ Deno.test("an exec's output, end and order", async () => {
     deepEqual(seen, ["stdout out", "stderr err"]);
     equal(session.pid, 12);
     await rejects(session.writeStdin(Uint8Array.of(1)), hasCode("connection_failed"));
-    ok(requests[0]!.includes('{"argv":["a","b"],"stdinClosed":true}'), "one write has it all");
+    ok(requests[1]!.includes('{"argv":["a","b"],"stdinClosed":true}'), "one write has it all");
   });
 });
 
@@ -230,7 +242,7 @@ Deno.test("a sink that fails ends the command", async () => {
 
 Deno.test("stdin waits for the guest's window", async () => {
   const head = encodeResponseHead(200, { "transfer-encoding": "chunked" });
-  await withGuest(Uint8Array.of(...encoder.encode("OK 1\n"), ...head), async (client) => {
+  await withGuest(Uint8Array.of(...OK, ...head), async (client) => {
     const session = await client.exec({ argv: ["sleep"] });
     let written = 0;
     const writing = (async () => {

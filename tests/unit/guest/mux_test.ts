@@ -53,7 +53,7 @@ async function withMux(
 ): Promise<void> {
   const [hostEnd, guestEnd] = connectionPair(options);
   const mux = new MuxHost(host, hostEnd);
-  const runs = [mux.run(), new MuxGuest(() => {}, guestEnd, accept).run()];
+  const runs = [mux.run(), new MuxGuest(host, guestEnd, accept).run()];
   try {
     await mux.untilInStep();
     await act(mux, { host: hostEnd, guest: guestEnd });
@@ -193,7 +193,7 @@ Deno.test("a host that comes back in the middle of a frame finds a guest that fo
     const random = seededRandom(seed);
     // A device whose host side can be taken away and put back, as QEMU's reconnects do.
     const device = new ReconnectingDevice();
-    const run = new MuxGuest(() => {}, device, accept).run();
+    const run = new MuxGuest(host, device, accept).run();
     for (let connection = 0; connection < 3; connection++) {
       const end = device.connect(() => 1 + Math.floor(random() * 5000));
       const mux = new MuxHost(host, end);
@@ -221,7 +221,7 @@ Deno.test("an agent that starts anew is noticed, even where the one before died 
     await first.untilReset();
     await mux.untilInStep();
     await writeAll(device, encodeMuxFrame(MUX_FRAME.data, 0, new Uint8Array(500)).subarray(0, cut));
-    const run = new MuxGuest(() => {}, device, accept).run();
+    const run = new MuxGuest(host, device, accept).run();
     while (mux.isInStep) await fastClock.sleep(20);
     await mux.untilInStep();
     await roundTrip(mux, randomBytes(seededRandom(cut), 50_000));

@@ -73,7 +73,7 @@ for (const piece of [1, 7, 4096, 1_000_000]) {
 /** Bytes that do not compress, the same each time. */
 function noise(length: number): Uint8Array {
   let state = 1;
-  return new Uint8Array(length).map(() => (state = Math.imul(state, 48271) % 0x7fffffff) >>> 8);
+  return new Uint8Array(length).map(() => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) >>> 24);
 }
 
 const WAYS: readonly (readonly [where: string, piece: number, inflateGzip: Inflate])[] = [
