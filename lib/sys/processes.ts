@@ -204,10 +204,11 @@ async function startInBackground(command: CommandLine, logPath: string): Promise
 }
 
 async function startDetached(clock: Clock, command: CommandLine, logPath: string): Promise<ProcessIdentity> {
-  const program = await findProgram(command);
   const child = await startInBackground(command, logPath);
   for (let waitMs = 1;; waitMs = Math.min(waitMs * 2, 20)) {
-    if (commandLine(child.pid)?.split("\0")[0] === program) {
+    // Not setsid or its shell any more: the program itself, or what that has become since.
+    const words = commandLine(child.pid);
+    if (words !== undefined && words !== "" && !words.includes(DETACHED_SCRIPT)) {
       const identity = await identifyProcess(child.pid);
       if (identity) return identity;
     }
