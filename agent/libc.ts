@@ -42,6 +42,8 @@ type Calls = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
 
 export interface Libc extends Disposable {
   readonly call: Calls;
+  /** Looks up the calls that nobody has used yet, one a turn: so the first command does not wait for them. */
+  prepare(): Promise<void>;
 }
 
 /**
@@ -51,6 +53,7 @@ export interface Libc extends Disposable {
 export function openLibc(): Libc {
   const libraries: { close(): void }[] = [];
   const call = {} as Calls;
+  let isOpen = true;
   for (const [name, definition] of Object.entries(SYMBOLS)) {
     Object.defineProperty(call, name, {
       configurable: true,
@@ -63,7 +66,20 @@ export function openLibc(): Libc {
       },
     });
   }
-  return { call, [Symbol.dispose]: () => libraries.forEach((library) => library.close()) };
+  return {
+    call,
+    async prepare() {
+      for (const name of Object.keys(SYMBOLS) as (keyof Calls)[]) {
+        await new Promise((resolve) => setTimeout(resolve, 0));
+        if (!isOpen) return;
+        void call[name];
+      }
+    },
+    [Symbol.dispose]() {
+      isOpen = false;
+      for (const library of libraries) library.close();
+    },
+  };
 }
 
 export const O_RDWR = 2;

@@ -36,22 +36,32 @@ async function main(socketPath: string): Promise<void> {
   const libc = openLibc();
   const descriptors = { libc, poller: new Poller(libc) };
   const context: ServerContext = { descriptors, build, log };
-  const serve = (connection: Connection) => serveConnection(context, connection);
+  let isPrepared = false;
+  const serve = async (connection: Connection) => {
+    await serveConnection(context, connection);
+    // The first to ask is whoever waits for the boot; the first command comes next.
+    if (isPrepared) return;
+    isPrepared = true;
+    await libc.prepare().catch((failure) => log("error", "a call of the C library is missing", { failure }));
+  };
 
   const vsock = listenVsock(AGENT_PORT, log);
   const serving = vsock ? [acceptAll(vsock, serve, log)] : [];
-  serving.push(serveSerialPort(context));
+  serving.push(serveSerialPort(context, serve));
   serving.push(listenUnix(socketPath).then((listener) => acceptAll(listener, serve, log)));
   await Promise.all(serving);
 }
 
-async function serveSerialPort(context: ServerContext): Promise<void> {
-  const device = await findSerialPort(context.descriptors.libc);
+async function serveSerialPort(
+  { descriptors }: ServerContext,
+  serve: (connection: Connection) => Promise<void>,
+): Promise<void> {
+  const device = await findSerialPort(descriptors.libc);
   if (!device) return;
-  const port = openSerialPort(context.descriptors, device);
+  const port = openSerialPort(descriptors, device);
   await new MuxGuest({ clock: { sleep }, log }, port, (guestPort) => {
     if (guestPort !== AGENT_PORT) return undefined;
-    return (stream) => void serveConnection(context, stream);
+    return (stream) => void serve(stream);
   }).run();
 }
 

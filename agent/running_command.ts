@@ -53,6 +53,8 @@ export class RunningCommand {
     this.#streams = streams;
     this.#send = send;
     this.#exited = exitOf(descriptors.libc, descriptors.poller, pid, () => this.#beforeReaping());
+    // `finish` tells its failure; until that is called, nobody listens.
+    this.#exited.catch(() => {});
   }
 
   /** @throws {BangerError} `corrupt_data` where the client does not keep to the protocol */
