@@ -9,7 +9,7 @@ export const SOURCE_WORKER_URL = new URL("./gunzip_worker.ts", import.meta.url).
  *
  * @param workerUrl a file, since compiled executables have no other kind of worker
  * @param input its chunks are copied: they may be reused when the next one is asked for
- * @returns chunks of up to 1 MiB, each valid until the next is asked for
+ * @returns chunks of up to 256 KiB, each valid until the next is asked for
  * @throws an error with zlib's text; what the input throws
  */
 export async function* workerGunzip(

@@ -17,5 +17,5 @@ export type FromWorker =
 
 /** In each direction: enough to bridge a pause, little in memory. */
 export const BUFFERS = 4;
-/** zlib's output and our files' input come in pieces of up to so much. */
-export const BUFFER_BYTES = 1024 * 1024;
+/** What zlib gives at once. */
+export const BUFFER_BYTES = 256 * 1024;
