@@ -1,0 +1,81 @@
+/** The real HTTP client against a real server. */
+import assert from "node:assert/strict";
+import { BangerError } from "../../../lib/base/errors.ts";
+import { systemHttpClient } from "../../../lib/sys/http.ts";
+
+async function served(handler: (request: Request) => Response | Promise<Response>) {
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, handler);
+  await Promise.resolve();
+  return {
+    url: `http://127.0.0.1:${server.addr.port}`,
+    [Symbol.asyncDispose]: () => server.shutdown(),
+  };
+}
+
+const textOf = async (body: ReadableStream<Uint8Array>) => await new Response(body).text();
+
+Deno.test("requests go out as they are, redirects come back as answers", async () => {
+  await using server = await served(async (request) => {
+    const seen = `${request.method} ${request.headers.get("x-test")} ${
+      request.headers.get("accept-encoding")
+    }`;
+    const headers = { location: "/next", "x-two": "a" };
+    return new Response(`${seen} ${await request.text()}`, { status: 307, headers });
+  });
+  using http = systemHttpClient();
+  const response = await http.send({
+    method: "POST",
+    url: server.url,
+    headers: { "x-test": "1" },
+    body: "body",
+  });
+  assert.equal(response.status, 307);
+  assert.equal(response.header("Location"), "/next");
+  assert.equal(response.header("x-none"), undefined);
+  assert.equal(await textOf(response.body), "POST 1 identity body");
+});
+
+Deno.test("a server that cannot be reached is said so", async () => {
+  using http = systemHttpClient();
+  let port: number;
+  {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    port = (listener.addr as Deno.NetAddr).port;
+  }
+  await assert.rejects(
+    http.send({ method: "GET", url: `http://127.0.0.1:${port}/?secret` }),
+    (failure) =>
+      failure instanceof BangerError && failure.code === "source_unavailable" &&
+      failure.message.startsWith(`Cannot reach "127.0.0.1:${port}"`),
+  );
+});
+
+Deno.test("a signal ends the request, and reading its body", async () => {
+  const { promise: isOver, resolve: end } = Promise.withResolvers<void>();
+  await using server = await served(async (request) => {
+    if (new URL(request.url).pathname === "/slow") await isOver;
+    return new Response(
+      new ReadableStream({
+        async start(controller) {
+          controller.enqueue(new Uint8Array(10));
+          await isOver;
+          controller.close();
+        },
+      }),
+    );
+  });
+  using http = systemHttpClient();
+  const before = new AbortController();
+  const sent = http.send({ method: "GET", url: `${server.url}/slow`, signal: before.signal });
+  before.abort(new Error("enough"));
+  await assert.rejects(sent, /enough/);
+
+  const during = new AbortController();
+  const response = await http.send({ method: "GET", url: server.url, signal: during.signal });
+  const reader = response.body.getReader();
+  await reader.read();
+  const next = reader.read();
+  during.abort(new Error("enough"));
+  await assert.rejects(next);
+  end();
+});
