@@ -12,7 +12,7 @@ import type { VmDeps } from "./deps.ts";
 import type { MachineState } from "./machine_state.ts";
 import { stopProcess } from "./processes.ts";
 
-/** Software emulation hangs in about one boot in 25: a second try is worth its time, a third is not. */
+/** A guest that hangs at boot (docs/vmm.md) is worth a second try, not a third. */
 const BOOT_TRIES = 2;
 const RELAY_READY_TIMEOUT_MS = 10_000;
 const CONSOLE_TAIL_LINES = 15;
