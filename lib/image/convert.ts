@@ -4,6 +4,7 @@ import type { DirectoryInode, FileInode } from "../base/tree.ts";
 import { FilesystemWriter } from "../ext4/writer.ts";
 import { type AgentBinary, injectGuestFiles } from "../guest/files/inject.ts";
 import type { ImageRecord } from "../store/records.ts";
+import { findAgentRuntime } from "./agent_runtime.ts";
 import { detectTraits } from "./detect.ts";
 import type { RootSource } from "./root_source.ts";
 
@@ -56,7 +57,7 @@ export async function convertToDisk(
   signal.throwIfAborted();
   const traits = detectTraits(root);
   progress.stage("Add banger's guest files");
-  await injectGuestFiles(root, writer, agent);
+  await injectGuestFiles(root, writer, agent, await findAgentRuntime(files, root, traits, agent));
   progress.stage("Write the file system's metadata");
   const { sizeBytes } = await writer.finish(root);
   signal.throwIfAborted();

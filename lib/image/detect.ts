@@ -12,7 +12,8 @@ const OPENRC = ["/sbin/openrc", "/usr/sbin/openrc"];
 const SSH_SERVER = ["/usr/sbin/sshd", "/usr/bin/sshd", "/sbin/sshd"];
 const MUSL_LOADER = ["/lib/ld-musl-x86_64.so.1", "/lib/ld-musl-aarch64.so.1"];
 const GLIBC = "libc.so.6";
-const LIBRARY_DIRECTORIES = [
+/** Where loaders look, in this order. */
+export const LIBRARY_DIRECTORIES = [
   "/lib/x86_64-linux-gnu",
   "/lib/aarch64-linux-gnu",
   "/usr/lib/x86_64-linux-gnu",

@@ -162,6 +162,7 @@ exec $busybox mount -o bind /run/banger/inittab /etc/inittab
 `;
 
 const INITTAB = `::sysinit:/run/banger/bin/busybox sh /run/banger/bin/set-up
+::once:/run/banger/bin/busybox sh /run/banger/bin/first-boot
 ::respawn:/usr/local/bin/banger-vsock-agent
 ::ctrlaltdel:/run/banger/bin/busybox poweroff
 ::shutdown:/run/banger/bin/busybox sh /run/banger/bin/shut-down
@@ -200,10 +201,29 @@ network=/usr/local/libexec/banger-network-bootstrap
 if [ -x "$network" ]; then
   "$network" || echo "banger-init: $network failed"
 fi
+/run/banger/bin/busybox sh /run/banger/bin/first-boot &
 while :; do
   /usr/local/bin/banger-vsock-agent
   /run/banger/bin/busybox sleep 1
 done
+`;
+
+/**
+ * For images without systemd, once at each boot: a package manager may run for minutes, or for nothing where
+ * nothing can be reached, so it starts after the agent and tells its story to a file.
+ */
+const FIRST_BOOT = String.raw`#!/run/banger/bin/busybox sh
+busybox=/run/banger/bin/busybox
+script=/usr/local/libexec/banger-first-boot
+log=/run/banger/first-boot.log
+
+[ -x "$script" ] || exit 0
+tries=0
+until [ -S /run/banger/agent.sock ] || [ "$tries" -ge 300 ]; do
+  tries=$((tries + 1))
+  $busybox usleep 100000
+done
+$busybox timeout 900 "$script" >"$log" 2>&1 </dev/null || echo "banger-init: no ssh server: see $log"
 `;
 
 /** Called by busybox init, which kills only afterwards: unmounting needs everybody gone. */
@@ -243,6 +263,7 @@ export const SCRIPTS = {
     "inittab": INITTAB,
     "bin/choose-init": CHOOSE_INIT,
     "bin/use-inittab": USE_INITTAB,
+    "bin/first-boot": FIRST_BOOT,
     "bin/set-up": SET_UP,
     "bin/shut-down": SHUT_DOWN,
     "bin/supervise": SUPERVISE,

@@ -6,6 +6,14 @@ import {
   type StoredContent,
 } from "../../base/tree.ts";
 import { ensureDirectory, insertFile, insertSymlink, storeBytes } from "../../base/tree_paths.ts";
+import {
+  AGENT_WRAPPER,
+  type AgentRuntime,
+  injectRuntime,
+  RUNTIME_AGENT_PATH,
+  RUNTIME_LOADER_PATH,
+} from "./agent_runtime.ts";
+import { findInterpreter, withInterpreter } from "./elf_interpreter.ts";
 import { FIRST_BOOT } from "./first_boot.ts";
 import { NETWORK_BOOTSTRAP } from "./network_bootstrap.ts";
 import { AGENT_UNIT, FIRST_BOOT_UNIT, NETWORK_UNIT, VSOCK_MODULES } from "./units.ts";
@@ -45,12 +53,14 @@ const MOUNT_POINTS = ["/dev", "/proc", "/sys", "/run", "/root", "/tmp"] as const
  * links that try to lead outside both stay inside. All of it is root's and dated 1970, so that the same
  * image and the same agent give the same bytes; what exists under a name of ours is replaced.
  *
+ * @param runtime where the image has no C library that the agent runs with
  * @throws {BangerError} `corrupt_data` where the image has something else in place of a directory
  */
 export async function injectGuestFiles(
   root: DirectoryInode,
   sink: ContentSink,
   agent: AgentBinary,
+  runtime?: AgentRuntime,
 ): Promise<void> {
   for (const path of MOUNT_POINTS) {
     ensureDirectory(root, byteStringOfText(path), rootOwned(MOUNT_POINT_MODES[path]));
@@ -66,16 +76,23 @@ export async function injectGuestFiles(
       byteStringOfText(`${UNIT_DIRECTORY}/${name}`),
     );
   }
-  await injectAgent(root, sink, agent);
+  await injectAgent(root, sink, agent, runtime);
 }
 
-/** Puts only the agent's executable in place: an image that has everything else gets a newer one so. */
-export async function injectAgent(
+async function injectAgent(
   root: DirectoryInode,
   sink: ContentSink,
   agent: AgentBinary,
+  runtime: AgentRuntime | undefined,
 ): Promise<void> {
-  insertFile(root, byteStringOfText(AGENT_PATH), await storeStream(sink, agent.open()), rootOwned(0o755));
+  const put = async (path: string, chunks: AsyncIterable<Uint8Array>) =>
+    insertFile(root, byteStringOfText(path), await storeStream(sink, chunks), rootOwned(0o755));
+  const interpreter = runtime && await findInterpreter(agent.open());
+  if (!runtime || !interpreter) return await put(AGENT_PATH, agent.open());
+  await injectRuntime(root, sink, runtime);
+  await put(RUNTIME_AGENT_PATH, withInterpreter(agent.open(), interpreter, RUNTIME_LOADER_PATH));
+  const wrapper = await storeBytes(sink, new TextEncoder().encode(AGENT_WRAPPER));
+  insertFile(root, byteStringOfText(AGENT_PATH), wrapper, rootOwned(0o755));
 }
 
 async function storeStream(sink: ContentSink, chunks: AsyncIterable<Uint8Array>): Promise<StoredContent> {
