@@ -1,4 +1,4 @@
-import { decompress } from "npm:fzstd@0.1.1";
+import { decompress } from "fzstd";
 import { BangerError, reasonOf } from "../base/errors.ts";
 
 const FRAME_MAGIC = 0xfd2fb528;

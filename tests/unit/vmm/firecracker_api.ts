@@ -1,6 +1,6 @@
 /** The official description of Firecracker's API, as a judge of requests and answers. */
 import assert from "node:assert/strict";
-import { parse } from "npm:yaml@^2.9.1";
+import { parse } from "yaml";
 
 const DESCRIPTION = new URL("../../data/firecracker-api-1.16.1.yaml", import.meta.url);
 
