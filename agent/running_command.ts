@@ -20,6 +20,10 @@ import { setTerminalSize } from "./terminal.ts";
 const READ_BYTES = 64 * 1024;
 /** What a command's children may still print after it has ended; whoever wants more waits for them. */
 const LINGER_MS = 200;
+/** After that moment: nothing more can come of what the command itself printed. */
+const SILENCE_MS = 50;
+/** What the kernel may hold of a terminal's output, of which FIONREAD sees only the last step. */
+const TERMINAL_BYTES = 128 * 1024;
 /** Between the request to end and the order. */
 const KILL_AFTER_MS = 2000;
 /** Told to the client in such steps. */
@@ -174,7 +178,9 @@ export class RunningCommand {
    */
   async #passOn(stream: DescriptorStream, type: number): Promise<void> {
     const buffer = new ChunkBuffer(READ_BYTES, FRAME_HEADER_BYTES);
-    let owedBytes = Infinity;
+    /** What lay in the pipe at the first look after the end; for a terminal, what may lie there at most. */
+    let owedBytes: number | undefined;
+    let hasEnded = false;
     let isLingerOver = false;
     let isWaiting = false;
     let isOver = false;
@@ -184,17 +190,23 @@ export class RunningCommand {
       if (isWaiting && stream.readableBytes() === 0) stream.close();
     };
     this.#exited.then(() => {
-      if (isOver) return;
-      owedBytes = stream.readableBytes();
-      timer = setTimeout(endLinger, LINGER_MS);
+      hasEnded = true;
+      if (!isOver) timer = setTimeout(endLinger, LINGER_MS);
     }, () => stream.close());
     try {
-      while (!(isLingerOver && owedBytes <= 0)) {
+      for (;;) {
+        // Here, where no read is under way: what one has taken already must not count as owed.
+        if (hasEnded) owedBytes ??= this.#streams.isTerminal ? TERMINAL_BYTES : stream.readableBytes();
+        if (isLingerOver) {
+          if (owedBytes !== undefined && owedBytes <= 0) break;
+          clearTimeout(timer);
+          timer = setTimeout(endLinger, SILENCE_MS);
+        }
         isWaiting = true;
         const count = await stream.read(buffer.space);
         isWaiting = false;
         if (count === null) break;
-        owedBytes -= count;
+        if (owedBytes !== undefined) owedBytes -= count;
         await this.#send(buffer.chunk(count, (into, at) => putFrameHeader(into, at, type, count)));
       }
     } finally {

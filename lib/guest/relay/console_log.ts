@@ -1,3 +1,4 @@
+import { BangerError } from "../../base/errors.ts";
 import type { Host, RandomAccessFile } from "../../base/host.ts";
 
 /**
@@ -54,7 +55,9 @@ export class ConsoleLog implements AsyncDisposable {
   }
 }
 
-const READ_ATTEMPTS = 3;
+const READ_ATTEMPTS = 4;
+/** Far more than a relay is told to keep; of a larger file only the end is read. */
+const MAX_SEGMENT_BYTES = 16 * 1024 * 1024;
 
 /**
  * What a `ConsoleLog` holds, oldest first; empty where there is none. Works while it is written.
@@ -67,30 +70,39 @@ export async function readConsole(
   maxBytes: number,
 ): Promise<Uint8Array> {
   for (let attempt = 1;; attempt++) {
-    const older = await readSegment(files, olderSegment(path), maxBytes);
-    const newer = await readSegment(files, path, maxBytes);
-    // Rotated in between: what was the newer segment would be missing.
-    const stillOlder = await files.stat(olderSegment(path));
-    if (attempt < READ_ATTEMPTS && stillOlder?.mtimeMs !== older.mtimeMs) continue;
-    const whole = new Uint8Array(older.bytes.length + newer.bytes.length);
-    whole.set(older.bytes);
-    whole.set(newer.bytes, older.bytes.length);
+    const before = await readSegment(files, path);
+    const older = await readSegment(files, olderSegment(path));
+    const newer = await readSegment(files, path);
+    // Segments only grow. One that does not begin as it did is another: they changed places in between.
+    const isSame = before.length > 0 ? startsWith(newer, before) : newer.length === 0;
+    if (!isSame && attempt < READ_ATTEMPTS) continue;
+    const whole = new Uint8Array(older.length + newer.length);
+    whole.set(older);
+    whole.set(newer, older.length);
     return whole.subarray(Math.max(0, whole.length - maxBytes));
   }
 }
 
-async function readSegment(
-  files: Host["files"],
-  path: string,
-  maxBytes: number,
-): Promise<{ bytes: Uint8Array; mtimeMs: number | undefined }> {
-  const stat = await files.stat(path);
-  if (!stat) return { bytes: new Uint8Array(0), mtimeMs: undefined };
-  await using file = await files.open(path, { read: true });
+async function readSegment(files: Host["files"], path: string): Promise<Uint8Array> {
+  await using file = await openIfThere(files, path);
+  if (!file) return new Uint8Array(0);
   const sizeBytes = await file.sizeBytes();
-  const bytes = new Uint8Array(Math.min(sizeBytes, maxBytes));
+  const bytes = new Uint8Array(Math.min(sizeBytes, MAX_SEGMENT_BYTES));
   const count = await file.readAt(bytes, sizeBytes - bytes.length);
-  return { bytes: bytes.subarray(0, count), mtimeMs: stat.mtimeMs };
+  return bytes.subarray(0, count);
+}
+
+async function openIfThere(files: Host["files"], path: string): Promise<RandomAccessFile | undefined> {
+  try {
+    return await files.open(path, { read: true });
+  } catch (failure) {
+    if (failure instanceof BangerError && failure.code === "not_found") return undefined;
+    throw failure;
+  }
+}
+
+function startsWith(bytes: Uint8Array, start: Uint8Array): boolean {
+  return bytes.length >= start.length && start.every((byte, at) => bytes[at] === byte);
 }
 
 /** Guests print secrets, too. */

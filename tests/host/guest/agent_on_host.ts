@@ -47,14 +47,15 @@ export async function withAgent(act: (client: AgentClient) => Promise<void>): Pr
       serving.add(served);
     };
   });
-  const running = guest.run();
+  // It ends with a failure where the relay goes first.
+  const running = guest.run().catch(() => {});
   try {
     await act(new AgentClient(host, { kind: "hybrid", path: `${directory}/hybrid` }));
   } finally {
     stop.abort();
     await relaying;
     port.close();
-    await running.catch(() => {});
+    await running;
     await Promise.all(serving);
     await Deno.remove(directory, { recursive: true });
   }

@@ -82,3 +82,21 @@ Deno.test("a background process that keeps the terminal does not hold up the end
     ok(performance.now() - startMs < 3000);
   });
 });
+
+Deno.test("a client that takes its time gets all of a terminal's output, kept open in the background or not", async () => {
+  await withAgent(async (client) => {
+    await Promise.all(["", "trap '' HUP; sleep 5 & "].map(async (background) => {
+      const argv = ["sh", "-c", `${background}seq 90000`];
+      const session = await client.exec({ argv, terminal });
+      let total = 0;
+      await session.finish({
+        stdout: async (bytes) => {
+          total += bytes.length;
+          await new Promise((resolve) => setTimeout(resolve, 10));
+        },
+        stderr: () => Promise.resolve(),
+      });
+      equal(total, Array.from({ length: 90_000 }, (_, i) => `${i + 1}`.length + 2).reduce((a, b) => a + b));
+    }));
+  });
+});

@@ -34,14 +34,14 @@ async function withRelay(change: Partial<RelayOptions>, act: (relay: Relay) => P
     consoleLogMaxBytes: 10_000,
     ...change,
   };
+  const ready = Promise.withResolvers<void>();
+  const running = runRelay(host, options, stop.signal, ready.resolve);
   try {
-    const ready = Promise.withResolvers<void>();
-    const running = runRelay(host, options, stop.signal, ready.resolve);
     await ready.promise;
     await act({ sockets, consoleLogPath, stop, running });
+  } finally {
     stop.abort();
     await running;
-  } finally {
     await Deno.remove(directory, { recursive: true });
   }
 }
