@@ -97,6 +97,9 @@ async function compile(
     "compile",
     "--quiet",
     "--no-check",
+    // Deno keeps a compiled executable's code cache under a predictable name in /tmp, where another user could
+    // plant one.
+    "--no-code-cache",
     "--no-config",
     "--no-lock",
     "--no-npm",

@@ -33,8 +33,12 @@ export const EXECUTABLES: readonly Executable[] = [
     entry: "agent/main.ts",
     flags: [
       "--no-prompt",
-      // The guest is the user's: what the agent may touch is what root there may.
-      "--allow-all",
+      // libc: posix_spawn, ptys, poll, sync; the files of /proc and /dev.
+      "--allow-ffi",
+      // vsock and its own socket; the ports that are connected to on request.
+      "--allow-net",
+      "--allow-read",
+      "--allow-write=/run/banger",
       "--unstable-vsock",
     ],
     carriesCompanions: false,
