@@ -12,7 +12,7 @@ export function memoryImages(usersOf: (id: string) => string[] = () => []): Imag
     find,
     insert: (record) => {
       if (find(record.name) ?? find(record.id)) {
-        throw new BangerError("already_exists", "it is there already");
+        throw new BangerError("already_exists", "Cannot add it: it is there already", "Remove it first");
       }
       records.set(record.id, record);
     },
