@@ -1,7 +1,8 @@
 import { BangerError } from "../lib/base/errors.ts";
 import { quote } from "../lib/base/names.ts";
 import type { ExecStart } from "../lib/guest/wire/exec.ts";
-import { commandEnvironment, readEnvironmentSources } from "./environment.ts";
+import { type Account, DEFAULT_SHELL } from "./accounts.ts";
+import { commandEnvironment, readSurroundings } from "./environment.ts";
 import {
   cString,
   E2BIG,
@@ -14,6 +15,7 @@ import {
   LibcError,
   X_OK,
 } from "./libc.ts";
+import { asUser } from "./identity.ts";
 import { type ChildCommand, type ChildStreams, spawnChild } from "./spawn.ts";
 
 /** Exit codes of shells for commands that do not start (POSIX, "Exit Status for Commands"), and docker's 125. */
@@ -21,8 +23,10 @@ const NOT_FOUND = 127;
 const NOT_EXECUTABLE = 126;
 const NOT_STARTED = 125;
 
-/** What runs scripts without "#!". */
-const SHELL = "/bin/sh";
+/** What banger's initramfs leaves in every guest: stands in for the shell of an image that has none. */
+const BUSYBOX = "/run/banger/bin/busybox";
+/** Shells that let nobody in; whoever asks for one here is in already. */
+const NO_SHELLS = ["nologin", "false"];
 
 /** A command that cannot start, with the exit code that stands for it. */
 export class CommandFailure extends BangerError {
@@ -33,19 +37,48 @@ export class CommandFailure extends BangerError {
 
 export type ResolvedCommand = Omit<ChildCommand, "streams">;
 
-/** @throws {CommandFailure} where PATH has no such program */
+/**
+ * @throws {CommandFailure} where PATH has no such program
+ * @throws {BangerError} `not_found` where the guest has no such user
+ */
 export function resolveCommand(libc: Libc, start: ExecStart): ResolvedCommand {
-  const { account, machine } = readEnvironmentSources(libc);
-  const env = commandEnvironment(start, account, machine);
+  const { account, machine, workingDirectory } = readSurroundings(libc, start.user);
+  const shell = loginShellOf(libc, account);
+  const env = commandEnvironment(start, { ...account, shell }, machine);
+  const cwd = start.cwd ?? defaultDirectory(libc, account, [workingDirectory, account.home]);
   const [name, ...args] = start.argv;
-  // An absent home must not keep anybody out of a machine.
-  const cwd = start.cwd ?? (isDirectory(account.home) ? account.home : "/");
+  const common = { env, cwd, account };
   if (name === undefined) {
-    const base = account.shell.slice(account.shell.lastIndexOf("/") + 1);
-    return { program: account.shell, argv: [`-${base}`], env, cwd };
+    const base = shell.slice(shell.lastIndexOf("/") + 1);
+    return { program: standIn(libc, shell), argv: [`-${base}`], ...common };
   }
-  const program = name.includes("/") ? name : findInPath(libc, name, env.PATH ?? "", cwd);
-  return { program, argv: [name, ...args], env, cwd };
+  const isShell = name === DEFAULT_SHELL || name === "sh";
+  const program = isShell && !isExecutable(libc, DEFAULT_SHELL)
+    ? standIn(libc, DEFAULT_SHELL)
+    : name.includes("/")
+    ? name
+    : findInPath(libc, name, env.PATH ?? "", cwd);
+  return { program, argv: [name, ...args], ...common };
+}
+
+function loginShellOf(libc: Libc, { shell }: Account): string {
+  const base = shell.slice(shell.lastIndexOf("/") + 1);
+  return NO_SHELLS.includes(base) || !isExecutable(libc, shell) ? DEFAULT_SHELL : shell;
+}
+
+/** An image may have no shell at all: busybox is one, told so by its argv. */
+function standIn(libc: Libc, shell: string): string {
+  return !isExecutable(libc, shell) && isExecutable(libc, BUSYBOX) ? BUSYBOX : shell;
+}
+
+function isExecutable({ call }: Libc, path: string): boolean {
+  return call.access(cString(path), X_OK) === 0;
+}
+
+/** A directory that is absent or closed to the user must not keep anybody out of a machine. */
+function defaultDirectory(libc: Libc, account: Account, wanted: readonly string[]): string {
+  // "/." says the same of a directory, and fails for anything else.
+  return wanted.find((path) => asUser(libc, account, () => isExecutable(libc, `${path}/.`))) ?? "/";
 }
 
 /** @throws {CommandFailure} saying what is in the way */
@@ -54,10 +87,11 @@ export function startCommand(libc: Libc, command: ResolvedCommand, streams: Chil
     return spawnChild(libc, { ...command, streams });
   } catch (failure) {
     if (!(failure instanceof LibcError)) throw failure;
-    if (failure.errno === ENOEXEC && command.program !== SHELL) {
+    const shell = standIn(libc, DEFAULT_SHELL);
+    if (failure.errno === ENOEXEC && command.program !== shell) {
       // A script without "#!": shells and execvp(3) give it to sh.
       const argv = ["sh", command.program, ...command.argv.slice(1)];
-      return startCommand(libc, { ...command, program: SHELL, argv }, streams);
+      return startCommand(libc, { ...command, program: shell, argv }, streams);
     }
     throw explain(failure, command);
   }
@@ -110,18 +144,10 @@ function findInPath(libc: Libc, name: string, path: string, cwd: string): string
 }
 
 function isFile(path: string): boolean {
-  return statIfThere(path)?.isFile ?? false;
-}
-
-function isDirectory(path: string): boolean {
-  return statIfThere(path)?.isDirectory ?? false;
-}
-
-function statIfThere(path: string): Deno.FileInfo | undefined {
   try {
-    return Deno.statSync(path);
+    return Deno.statSync(path).isFile;
   } catch {
     // Absent, or behind what is no directory: the program's own start tells which, where it matters.
-    return undefined;
+    return false;
   }
 }

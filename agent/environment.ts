@@ -1,26 +1,20 @@
 import type { ExecStart } from "../lib/guest/wire/exec.ts";
+import {
+  GUEST_CONFIG_PATH,
+  GUEST_ENVIRONMENT_PATH,
+  type GuestConfig,
+  parseGuestConfigText,
+} from "../lib/guest/wire/config.ts";
+import { type Account, accountOf } from "./accounts.ts";
 import type { Libc } from "./libc.ts";
 import { readSmallFile } from "./small_files.ts";
-import { GUEST_ENVIRONMENT_PATH } from "../lib/guest/wire/config.ts";
 
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const DEFAULT_SHELL = "/bin/sh";
-const ROOT_HOME = "/root";
 
-export interface RootAccount {
-  readonly home: string;
-  readonly shell: string;
-}
+type Defaults = Pick<GuestConfig["defaults"], "user" | "workingDirectory">;
 
-/** @param passwd content of /etc/passwd; empty where the image has none. Source: passwd(5) */
-export function rootAccountOf(passwd: string): RootAccount {
-  for (const line of passwd.split("\n")) {
-    const fields = line.split(":");
-    if (fields.length !== 7 || fields[2] !== "0") continue;
-    return { home: fields[5] || ROOT_HOME, shell: fields[6] || DEFAULT_SHELL };
-  }
-  return { home: ROOT_HOME, shell: DEFAULT_SHELL };
-}
+/** Of a machine whose config disk says nothing. */
+const PLAIN_DEFAULTS: Defaults = { user: "root", workingDirectory: "/root" };
 
 /**
  * @param text KEY=VALUE lines as the config disk has them; a line without a name is left out
@@ -37,14 +31,14 @@ export function parseEnvironmentLines(text: string): Record<string, string> {
 /** What a command gets: a login's variables, then the machine's, then the request's. */
 export function commandEnvironment(
   start: Pick<ExecStart, "env" | "terminal">,
-  account: RootAccount,
+  account: Pick<Account, "name" | "home" | "shell">,
   machine: Readonly<Record<string, string>>,
 ): Record<string, string> {
   return {
     PATH: DEFAULT_PATH,
     HOME: account.home,
-    USER: "root",
-    LOGNAME: "root",
+    USER: account.name,
+    LOGNAME: account.name,
     SHELL: account.shell,
     LANG: "C.UTF-8",
     ...(start.terminal ? { TERM: start.terminal.term } : {}),
@@ -53,12 +47,28 @@ export function commandEnvironment(
   };
 }
 
-/** Read for each command: both may change while the machine runs. */
-export function readEnvironmentSources(
-  libc: Libc,
-): { account: RootAccount; machine: Record<string, string> } {
+/** What a command starts with that its request does not say. */
+export interface Surroundings {
+  readonly account: Account;
+  /** KEY=VALUE of the machine's configuration. */
+  readonly machine: Readonly<Record<string, string>>;
+  /** The image's own; it need not exist. */
+  readonly workingDirectory: string;
+}
+
+/**
+ * Read for each command: all of it may change while the machine runs.
+ *
+ * @param user where the request names one
+ * @throws {BangerError} `not_found` for a user that the guest does not know; `corrupt_data`
+ */
+export function readSurroundings(libc: Libc, user: string | undefined): Surroundings {
+  const text = (path: string) => readSmallFile(libc, path) ?? "";
+  const config = readSmallFile(libc, GUEST_CONFIG_PATH);
+  const defaults = config === undefined ? PLAIN_DEFAULTS : parseGuestConfigText(config).defaults;
   return {
-    account: rootAccountOf(readSmallFile(libc, "/etc/passwd") ?? ""),
-    machine: parseEnvironmentLines(readSmallFile(libc, GUEST_ENVIRONMENT_PATH) ?? ""),
+    account: accountOf(user ?? defaults.user, text("/etc/passwd"), text("/etc/group")),
+    machine: parseEnvironmentLines(text(GUEST_ENVIRONMENT_PATH)),
+    workingDirectory: defaults.workingDirectory,
   };
 }

@@ -31,7 +31,7 @@ async function runQuietly(descriptors: Descriptors, argv: readonly string[]): Pr
   const streams = openStreams(descriptors, {});
   try {
     const { libc, poller } = descriptors;
-    const pid = startCommand(libc, resolveCommand(libc, { argv }), streams.child);
+    const pid = startCommand(libc, resolveCommand(libc, { argv, user: "0" }), streams.child);
     const status = await exitOf(libc, poller, pid, () => {});
     return "code" in status ? status.code : undefined;
   } catch (failure) {

@@ -11,6 +11,8 @@ import {
   SYS_PIDFD_OPEN,
   WNOHANG,
 } from "./libc.ts";
+import type { Account } from "./accounts.ts";
+import { asUser } from "./identity.ts";
 import { type Poller, POLLIN } from "./poller.ts";
 import type { ExitStatus } from "../lib/guest/wire/exec.ts";
 
@@ -28,6 +30,9 @@ const SOFT_OPEN_FILES = 1024n;
 /** prlimit(2)'s pid of the caller */
 const OURS = 0;
 
+/** chown(2)'s "leave it as it is" */
+const UNCHANGED = 0xffff_ffff;
+
 /** Where a child's standard streams come from. */
 export type ChildStreams =
   | { readonly kind: "pipes"; readonly stdin: number; readonly stdout: number; readonly stderr: number }
@@ -40,6 +45,7 @@ export interface ChildCommand {
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
+  readonly account: Pick<Account, "uid" | "gid" | "groups">;
   readonly streams: ChildStreams;
 }
 
@@ -61,6 +67,7 @@ export function spawnChild(libc: Libc, command: ChildCommand): number {
     call.posix_spawnattr_setsigmask(attributes, new Uint8Array(SIGNAL_SET_BYTES));
     call.posix_spawnattr_setsigdefault(attributes, new Uint8Array(SIGNAL_SET_BYTES).fill(0xff));
     addStreams(libc, actions, command.streams);
+    giveStreams(libc, command.streams, command.account.uid);
     return spawnIn(libc, command, actions, attributes);
   } finally {
     call.posix_spawn_file_actions_destroy(actions);
@@ -81,13 +88,22 @@ function addStreams({ call }: Libc, actions: Uint8Array<ArrayBuffer>, streams: C
   call.posix_spawn_file_actions_adddup2(actions, streams.stderr, 2);
 }
 
+/** So that the child may open them again, as /dev/stdout or /dev/tty. */
+function giveStreams({ call }: Libc, streams: ChildStreams, uid: number): void {
+  if (uid === 0) return;
+  if (streams.kind === "terminal") call.chown(cString(streams.path), uid, UNCHANGED);
+  else {
+    for (const fd of [streams.stdin, streams.stdout, streams.stderr]) call.fchown(fd, uid, UNCHANGED);
+  }
+}
+
 /**
- * The child inherits directory and limits, so they are changed here and back. Nothing else of ours runs in
+ * The child inherits directory, limits and user, so they are changed here and back. Nothing else of ours runs in
  * between, and nothing of ours uses relative paths.
  */
 function spawnIn(
   libc: Libc,
-  { program, argv, env, cwd }: ChildCommand,
+  { program, argv, env, cwd, account }: ChildCommand,
   actions: Uint8Array<ArrayBuffer>,
   attributes: Uint8Array<ArrayBuffer>,
 ): number {
@@ -102,13 +118,18 @@ function spawnIn(
   if (call.chdir(cString(cwd)) < 0) throw new LibcError("chdir", errnoOf(libc));
   try {
     call.prlimit(OURS, RLIMIT_NOFILE, bytesOf(childLimits), null);
-    const failure = call.posix_spawn(
-      bytesOf(pid),
-      cString(program),
-      actions,
-      attributes,
-      argvArray.pointers,
-      envArray.pointers,
+    const failure = asUser(
+      libc,
+      account,
+      () =>
+        call.posix_spawn(
+          bytesOf(pid),
+          cString(program),
+          actions,
+          attributes,
+          argvArray.pointers,
+          envArray.pointers,
+        ),
     );
     if (failure !== 0) throw new LibcError("posix_spawn", failure);
   } finally {

@@ -39,7 +39,7 @@ export async function writeConfigDisk(files: Files, paths: Paths, vm: Vm, image:
       vmName: vm.name,
       defaults: {
         user: config.user || "root",
-        workingDirectory: config.workingDirectory || "/root",
+        workingDirectory: absolute(config.workingDirectory || "/root"),
         entrypoint: config.entrypoint,
         command: config.command,
       },
@@ -54,4 +54,9 @@ export async function writeConfigDisk(files: Files, paths: Paths, vm: Vm, image:
     ...(vm.spec.gitIdentity ? { gitIdentity: vm.spec.gitIdentity } : {}),
   };
   await files.writeAtomic(configDisk, buildConfigTar(boot), 0o600);
+}
+
+/** Image configurations may have a relative one; container engines start at the root directory, too. */
+function absolute(path: string): string {
+  return path.startsWith("/") ? path : `/${path}`;
 }

@@ -70,9 +70,11 @@ export interface Terminal extends TerminalSize {
 }
 
 export interface ExecStart {
-  /** Program and arguments; empty for the login shell of root. A program without "/" is looked for in PATH. */
+  /** Program and arguments; empty for the user's login shell. A program without "/" is looked for in PATH. */
   readonly argv: readonly string[];
-  /** Absolute; default: root's home. */
+  /** `name`, `uid`, `name:group` or `uid:gid`; default: the image's own. */
+  readonly user?: string;
+  /** Absolute; default: the image's own, or the user's home. */
   readonly cwd?: string;
   /** Over the guest's own defaults. */
   readonly env?: Readonly<Record<string, string>>;
@@ -84,6 +86,7 @@ export interface ExecStart {
 
 /** Linux's own cap on one argument or variable (MAX_ARG_STRLEN). */
 const MAX_STRING_BYTES = 128 * 1024;
+const MAX_USER_LENGTH = 256;
 const MAX_STRINGS = 16 * 1024;
 
 /** @throws {BangerError} `invalid_argument` naming the field */
@@ -91,11 +94,18 @@ export function parseExecStart(value: unknown): ExecStart {
   const start = asRecord(value, "the whole");
   return {
     argv: asList(start.argv, "argv").map((text) => asCString(text, "argv")),
+    ...(start.user === undefined ? {} : { user: parseUser(start.user) }),
     ...(start.cwd === undefined ? {} : { cwd: parseCwd(start.cwd) }),
     ...(start.env === undefined ? {} : { env: parseEnvironment(start.env) }),
     ...(start.terminal === undefined ? {} : { terminal: parseTerminal(start.terminal) }),
     ...(start.stdinClosed === true ? { stdinClosed: true } : {}),
   };
+}
+
+function parseUser(value: unknown): string {
+  const user = asCString(value, "user");
+  if (user !== "" && user.length <= MAX_USER_LENGTH) return user;
+  throw wrongField("user", user === "" ? "it is empty" : "it is too long");
 }
 
 function parseCwd(value: unknown): string {
