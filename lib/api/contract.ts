@@ -97,6 +97,11 @@ export const imageSchema = z.object({
   libc: z.string(),
   hasSshServer: z.boolean(),
   agentBuild: z.string(),
+  /** As whom and where commands run that do not say it themselves. */
+  user: z.string(),
+  workingDirectory: z.string(),
+  /** Entrypoint and its arguments; empty where the image is for no program of its own. */
+  command: z.array(z.string()),
   usedBy: z.array(z.string()),
 }).openapi("Image");
 export type ImageView = z.infer<typeof imageSchema>;

@@ -80,8 +80,9 @@ export interface GuestAccess {
 }
 
 export interface ExecStart {
-  /** Empty for root's login shell. */
+  /** Empty for the user's login shell. */
   readonly argv: readonly string[];
+  readonly user?: string;
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly terminal?: { readonly rows: number; readonly columns: number; readonly term: string };

@@ -11,6 +11,8 @@ export const INTERRUPTED_EXIT_CODE = 130;
 
 export interface ExecRequest {
   readonly argv: readonly string[];
+  /** Undefined: the image's own. */
+  readonly user?: string;
   readonly workingDirectory?: string;
   readonly environment?: Readonly<Record<string, string>>;
   /** Undefined: where stdin and stdout are one. */
@@ -33,6 +35,7 @@ export async function execInGuest(
   const isInteractive = request.terminal ?? (terminal.stdinIsTerminal && terminal.stdoutIsTerminal);
   const start: ExecStart = {
     argv: request.argv,
+    ...(request.user === undefined ? {} : { user: request.user }),
     ...(request.environment === undefined ? {} : { env: request.environment }),
     ...(request.workingDirectory === undefined ? {} : { cwd: request.workingDirectory }),
     ...(isInteractive ? { terminal: { ...terminal.size(), term: terminal.type } } : {}),

@@ -84,11 +84,17 @@ function vmServices({ host, paths, store, operations, vms, events }: ServicePart
 }
 
 function imageServices({ operations, images }: ServiceParts): Services["images"] {
-  const view = ({ createdAtMs, config: _config, ...image }: ImageRecord): ImageView => ({
-    ...image,
-    createdAt: new Date(createdAtMs).toISOString(),
-    usedBy: images.usersOf({ createdAtMs, config: _config, ...image }),
-  });
+  const view = (record: ImageRecord): ImageView => {
+    const { createdAtMs, config, ...image } = record;
+    return {
+      ...image,
+      createdAt: new Date(createdAtMs).toISOString(),
+      user: config.user || "root",
+      workingDirectory: config.workingDirectory || "/root",
+      command: [...config.entrypoint, ...config.command],
+      usedBy: images.usersOf(record),
+    };
+  };
   return {
     list: () => Promise.resolve(images.list().map(view)),
     get: (nameOrId) => Promise.resolve().then(() => view(images.get(nameOrId))),

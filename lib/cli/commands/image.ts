@@ -1,3 +1,4 @@
+import { quote } from "../../base/names.ts";
 import { formatBytes } from "../../base/units.ts";
 import { type Command, flag, requiredArgument } from "../command.ts";
 import { age, fields, print, printJson, table } from "../output.ts";
@@ -54,6 +55,8 @@ const show: Command = {
           ["Init", image.init],
           ["Libc", image.libc],
           ["ssh server", image.hasSshServer ? "yes" : "no"],
+          ["Runs as", `${quote(image.user)} in ${quote(image.workingDirectory)}`],
+          ["Command", image.command.map(quote).join(" ") || "none: a shell"],
           ["Agent", image.agentBuild],
           ["Used by", image.usedBy.join(", ") || "no VM"],
         ]),

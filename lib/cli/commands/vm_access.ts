@@ -6,6 +6,8 @@ import { noCommand, runningEndpoint, SHELL_ARGV } from "./vm_lifecycle.ts";
 
 const VM_ARGUMENT = { name: "vm", summary: "its name", completes: "vm" } as const;
 const SSH_PORT = 22;
+/** Whoever the image's commands run as: its keys are root's. */
+const SSH_USER = "root";
 const PROXY_BUFFER_BYTES = 64 * 1024;
 
 async function getVm({ daemon }: Context, name: string) {
@@ -23,7 +25,8 @@ const exec: Command = {
   arguments: [VM_ARGUMENT],
   trailing: "command…",
   options: [
-    { flags: "-w, --workdir <directory>", summary: "where it runs (default: /root)" },
+    { flags: "-u, --user <user>", summary: "name or number, :group too (default: the image's, mostly root)" },
+    { flags: "-w, --workdir <directory>", summary: "where it runs (default: the image's, mostly /root)" },
     { flags: "-e, --env <name=value>", summary: "a variable for it; may be repeated", repeated: true },
     { flags: "-t, --tty", summary: "give it a terminal even where ours is none" },
     { flags: "-T, --no-tty", summary: "give it none" },
@@ -32,10 +35,12 @@ const exec: Command = {
     if (!input.trailing?.length) throw noCommand();
     const vm = await getVm(context, requiredArgument(input, 0));
     const workingDirectory = textOption(input, "workdir");
+    const user = textOption(input, "user");
     const tty = input.options.tty;
     return await execInGuest(context, runningEndpoint(vm), {
       argv: input.trailing,
       environment: environmentOf(listOption(input, "env")),
+      ...(user === undefined ? {} : { user }),
       ...(workingDirectory === undefined ? {} : { workingDirectory }),
       ...(typeof tty === "boolean" ? { terminal: tty } : {}),
     });
@@ -68,7 +73,11 @@ const ssh: Command = {
     const endpoint = runningEndpoint(vm);
     if (flag(input, "agent") || !(await hasSshServer(context, endpoint))) {
       const command = input.trailing?.length ? ["/bin/sh", "-c", input.trailing.join(" ")] : SHELL_ARGV;
-      return await execInGuest(context, endpoint, { argv: command, isShell: !input.trailing?.length });
+      return await execInGuest(context, endpoint, {
+        argv: command,
+        user: SSH_USER,
+        isShell: !input.trailing?.length,
+      });
     }
     const args = await context.sshArguments(vm, input.trailing ?? []);
     return await context.processes.inherit({ program: "ssh", args });

@@ -10,7 +10,7 @@ import { showOperation } from "../progress.ts";
 const VM_ARGUMENT = { name: "vm", summary: "its name", completes: "vm" } as const;
 const QUIET = { flags: "-q, --quiet", summary: "say nothing while working" } as const;
 
-/** To the agent no words mean root's login shell, whichever the image has. */
+/** To the agent no words mean the user's login shell, whichever the image has. */
 export const SHELL_ARGV: readonly string[] = [];
 
 const create: Command = {
@@ -35,21 +35,18 @@ const run: Command = {
   aliases: [["run"]],
   summary: "make a VM and run a command, or a shell, in it",
   details:
-    "Makes a VM, starts it and runs a command in it; without a command, a shell. The command's exit code is\n" +
-    "banger's. Ctrl-C goes to the command; a second one within two seconds leaves it.",
+    "Makes a VM, starts it and runs a command in it; without a command, a shell on a terminal, else the\n" +
+    "image's own command. It runs as the image's user in the image's directory. Its exit code is banger's.\n" +
+    " Ctrl-C goes to the command; a second one within two seconds leaves it.",
   trailing: "command…",
   options: [...CREATE_OPTIONS, { flags: "--rm", summary: "remove the VM afterwards" }, QUIET],
   async run(context, input) {
-    if (input.trailing === undefined && !context.terminal.stdinIsTerminal) {
-      throw new BangerError(
-        "invalid_argument",
-        "Cannot run a shell: standard input is no terminal",
-        "Give a command: banger vm run -- COMMAND…",
-      );
-    }
     if (input.trailing?.length === 0) throw noCommand();
     const request = await createRequest(context, input);
     const client = await context.daemon.connect();
+    if (input.trailing === undefined && !context.terminal.stdinIsTerminal) {
+      await requireImageCommand(client, request.image);
+    }
     const response = await client.v1.vms.$post({ json: { ...request, start: true } });
     const name = await showOperation(context, client, await response.json(), { quiet: flag(input, "quiet") });
     try {
@@ -64,8 +61,40 @@ const run: Command = {
 
 async function runInVm(context: Context, client: ApiClient, name: string, input: Input): Promise<number> {
   const vm = await (await client.v1.vms[":name"].$get({ param: { name } })).json();
-  const isShell = input.trailing === undefined;
-  return await execInGuest(context, runningEndpoint(vm), { argv: input.trailing ?? SHELL_ARGV, isShell });
+  const endpoint = runningEndpoint(vm);
+  if (input.trailing) return await execInGuest(context, endpoint, { argv: input.trailing });
+  if (context.terminal.stdinIsTerminal) {
+    return await execInGuest(context, endpoint, { argv: SHELL_ARGV, isShell: true });
+  }
+  return await execInGuest(context, endpoint, { argv: await getImageCommand(client, vm.image) });
+}
+
+/**
+ * Refuses before a machine is made for nothing. What is still to be pulled shows only then what it is for,
+ * but for the images of the catalog, which are for no program of their own.
+ */
+async function requireImageCommand(client: ApiClient, image: string | undefined): Promise<void> {
+  if (image === undefined) throw noTerminal();
+  try {
+    await getImageCommand(client, image);
+  } catch (thrown) {
+    if (!(thrown instanceof BangerError && thrown.code === "not_found")) throw thrown;
+    if (!/[/:]/.test(image)) throw noTerminal();
+  }
+}
+
+async function getImageCommand(client: ApiClient, name: string): Promise<string[]> {
+  const image = await (await client.v1.images[":name"].$get({ param: { name } })).json();
+  if (image.command.length === 0) throw noTerminal();
+  return image.command;
+}
+
+function noTerminal(): BangerError {
+  return new BangerError(
+    "invalid_argument",
+    "Cannot run a shell: standard input is no terminal, and the image has no command of its own",
+    "Give a command: banger vm run -- COMMAND…",
+  );
 }
 
 async function removeAfterRun(context: Context, client: ApiClient, name: string): Promise<void> {
