@@ -8,15 +8,21 @@ import { boot } from "./bench/boot.ts";
 import { cli } from "./bench/cli.ts";
 import { BANGER, run } from "./bench/commands.ts";
 import { exec } from "./bench/exec.ts";
+import { image } from "./bench/image.ts";
 import { ext4 } from "./bench/ext4.ts";
 import { build } from "./build.ts";
 
-const BENCHMARKS: readonly Benchmark[] = [cli, ext4, exec, boot];
+const BENCHMARKS: readonly Benchmark[] = [cli, ext4, exec, boot, ...image];
+
+/** A name, or the beginning of several: `image` means all that begin with `image-`. */
+function isMeant(benchmark: Benchmark, name: string): boolean {
+  return benchmark.name === name || benchmark.name.startsWith(`${name}-`);
+}
 
 function row({ name, ours, peer, ratio, maxRatio, runs, spread, notes }: Outcome): string {
   const verdict = ratio <= maxRatio ? "holds" : "MISSED";
   const cells = [
-    name.padEnd(10),
+    name.padEnd(23),
     `${ours.toFixed(0)} ms`.padStart(10),
     `${peer.toFixed(0)} ms`.padStart(10),
     ratio.toFixed(2).padStart(6),
@@ -29,7 +35,7 @@ function row({ name, ours, peer, ratio, maxRatio, runs, spread, notes }: Outcome
 async function main(): Promise<number> {
   const json = Deno.args.includes("--json");
   const names = Deno.args.filter((argument) => argument !== "--json");
-  const unknown = names.filter((name) => !BENCHMARKS.some((benchmark) => benchmark.name === name));
+  const unknown = names.filter((name) => !BENCHMARKS.some((benchmark) => isMeant(benchmark, name)));
   if (unknown.length > 0) {
     console.error(
       `Cannot run ${unknown.join(", ")}: choose from ${BENCHMARKS.map(({ name }) => name).join(", ")}`,
@@ -44,9 +50,9 @@ async function main(): Promise<number> {
   Deno.env.delete("XDG_STATE_HOME");
   Deno.env.delete("XDG_RUNTIME_DIR");
   try {
-    if (!json) console.log("name             ours        peer   ratio");
+    if (!json) console.log("name                          ours        peer   ratio");
     for (const benchmark of BENCHMARKS) {
-      if (names.length > 0 && !names.includes(benchmark.name)) continue;
+      if (names.length > 0 && !names.some((name) => isMeant(benchmark, name))) continue;
       if (!json) console.log(`# ${benchmark.name}: ${benchmark.summary}`);
       const outcome = await measure(benchmark);
       console.log(json ? JSON.stringify(outcome) : row(outcome));
