@@ -12,10 +12,11 @@ export interface Account {
   readonly shell: string;
 }
 
+export const ROOT_HOME = "/root";
 export const DEFAULT_SHELL = "/bin/sh";
 /** (uid_t) -1 means "unchanged" to the calls that take one. */
 const MAX_ID = 0xffff_fffe;
-const ROOT = { name: "root", uid: 0, gid: 0, home: "/root" } as const;
+const ROOT = { name: "root", uid: 0, gid: 0 } as const;
 
 interface PasswdEntry {
   readonly name: string;
@@ -43,7 +44,7 @@ export function accountOf(user: string, passwd: string, group: string): Account 
   const base = {
     name: entry.name,
     uid: entry.uid,
-    home: (isListed && entry.home) || (entry.uid === 0 ? ROOT.home : "/"),
+    home: (isListed && entry.home) || (entry.uid === 0 ? ROOT_HOME : "/"),
     shell: (isListed && entry.shell) || DEFAULT_SHELL,
   };
   if (groupPart) return { ...base, gid: findGroup(groupPart, group), groups: [] };

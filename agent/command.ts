@@ -1,7 +1,7 @@
 import { BangerError } from "../lib/base/errors.ts";
 import { quote } from "../lib/base/names.ts";
 import type { ExecStart } from "../lib/guest/wire/exec.ts";
-import { type Account, DEFAULT_SHELL } from "./accounts.ts";
+import { type Account, DEFAULT_SHELL, ROOT_HOME } from "./accounts.ts";
 import { commandEnvironment, readSurroundings } from "./environment.ts";
 import {
   cString,
@@ -45,7 +45,9 @@ export function resolveCommand(libc: Libc, start: ExecStart): ResolvedCommand {
   const { account, machine, workingDirectory } = readSurroundings(libc, start.user);
   const shell = loginShellOf(libc, account);
   const env = commandEnvironment(start, { ...account, shell }, machine);
-  const cwd = start.cwd ?? defaultDirectory(libc, account, [workingDirectory, account.home]);
+  // Where nothing is said, each user starts at home.
+  const own = account.uid !== 0 && workingDirectory === ROOT_HOME ? [] : [workingDirectory];
+  const cwd = start.cwd ?? defaultDirectory(libc, account, [...own, account.home]);
   const [name, ...args] = start.argv;
   const common = { env, cwd, account };
   if (name === undefined) {

@@ -5,7 +5,7 @@ import {
   type GuestConfig,
   parseGuestConfigText,
 } from "../lib/guest/wire/config.ts";
-import { type Account, accountOf } from "./accounts.ts";
+import { type Account, accountOf, ROOT_HOME } from "./accounts.ts";
 import type { Libc } from "./libc.ts";
 import { readSmallFile } from "./small_files.ts";
 
@@ -14,7 +14,7 @@ const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 type Defaults = Pick<GuestConfig["defaults"], "user" | "workingDirectory">;
 
 /** Of a machine whose config disk says nothing. */
-const PLAIN_DEFAULTS: Defaults = { user: "root", workingDirectory: "/root" };
+const PLAIN_DEFAULTS: Defaults = { user: "root", workingDirectory: ROOT_HOME };
 
 /**
  * @param text KEY=VALUE lines as the config disk has them; a line without a name is left out
