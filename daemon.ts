@@ -38,6 +38,9 @@ try {
       pid: Deno.pid,
       uid: Deno.uid() ?? 0,
       executable: Deno.execPath(),
+      architecture: Deno.build.arch,
+      // Beside the bundle that this becomes: inside the executable.
+      gunzipWorkerUrl: new URL("./gunzip_worker.js", import.meta.url).href,
       environment: (name) => Deno.env.get(name),
       onSignal: (signal, handler) => Deno.addSignalListener(signal, handler),
     });

@@ -66,9 +66,17 @@ async function stampOfCheckout(): Promise<BuildStamp> {
  * Bundles first: one file without packages starts in half the time, and `deno compile` would put every
  * package of the lock file into every executable.
  */
-async function bundle({ name, entry }: Executable): Promise<void> {
-  const target = `${root}build/${name}.js`;
-  await output(Deno.execPath(), ["bundle", "--quiet", "--frozen", "--output", target, entry]);
+async function bundle({ name, entry, workers }: Executable): Promise<void> {
+  for (const [target, source] of Object.entries({ [`${name}.js`]: entry, ...workers })) {
+    await output(Deno.execPath(), [
+      "bundle",
+      "--quiet",
+      "--frozen",
+      "--output",
+      `${root}build/${target}`,
+      source,
+    ]);
+  }
 }
 
 /**
@@ -80,8 +88,9 @@ export async function compileAll(directory: string, stamp: BuildStamp): Promise<
   await Deno.mkdir(`${directory}/bin`, { recursive: true });
   for (const executable of EXECUTABLES) {
     const entry = `${directory}/${executable.name}.js`;
-    const bundled = `${root}build/${executable.name}.js`;
-    if (entry !== bundled) await Deno.copyFile(bundled, entry);
+    for (const name of [`${executable.name}.js`, ...Object.keys(executable.workers ?? {})]) {
+      if (directory !== `${root}build`) await Deno.copyFile(`${root}build/${name}`, `${directory}/${name}`);
+    }
     await compile(executable, entry, directory, stamp);
     if (executable.name !== "banger") await cutTail(directory, executable.name);
   }
@@ -105,6 +114,7 @@ async function compile(
     "--no-npm",
     "--no-remote",
     ...executable.flags,
+    ...Object.keys(executable.workers ?? {}).flatMap((name) => ["--include", `${directory}/${name}`]),
     ...(executable.carriesCompanions ? ["--include", `${directory}/companions`] : []),
     "--output",
     `${directory}/bin/${executable.name}`,

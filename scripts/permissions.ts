@@ -19,10 +19,15 @@ const LIBRARY_VARIABLES = [
   "READABLE_STREAM",
 ];
 
+/** Where registries' credentials lie; proxies are read by the runtime itself. */
+const REGISTRY_VARIABLES = ["REGISTRY_AUTH_FILE", "DOCKER_CONFIG"];
+
 export interface Executable {
   readonly name: "banger" | "bangerd" | "banger-vsock-agent";
   readonly entry: string;
   readonly flags: readonly string[];
+  /** Bundled on their own and put inside, by the name of their bundle: what runs in threads. */
+  readonly workers?: Readonly<Record<string, string>>;
   /** Whether the tails of the others go into it. */
   readonly carriesCompanions: boolean;
 }
@@ -58,11 +63,18 @@ export const EXECUTABLES: readonly Executable[] = [
       // flock, pidfd, FICLONE, copy_file_range.
       "--allow-ffi",
       `--allow-env=${
-        [...PATH_VARIABLES, ...LIBRARY_VARIABLES, "BANGER_LOG_LEVEL", "BANGER_VHOST_DEVICE_VSOCK"].join(",")
+        [
+          ...PATH_VARIABLES,
+          ...LIBRARY_VARIABLES,
+          ...REGISTRY_VARIABLES,
+          "BANGER_LOG_LEVEL",
+          "BANGER_VHOST_DEVICE_VSOCK",
+        ].join(",")
       }`,
       "--allow-sys=uid,statfs,cpus,systemMemoryInfo",
       "--unstable-vsock",
     ],
+    workers: { "gunzip_worker.js": "lib/oci/compression/gunzip_worker.ts" },
     carriesCompanions: false,
   },
   {

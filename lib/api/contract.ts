@@ -1,5 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import { type ErrorCode, ERRORS } from "../base/errors.ts";
+import { parseImageRequest } from "../base/image_source.ts";
 import { parseImageName, parseKernelName, parseVmName } from "../base/names.ts";
 import { TRANSITIONS, type VmState } from "../base/states.ts";
 import { MIB } from "../base/units.ts";
@@ -30,7 +31,8 @@ const oneLine = z.string().min(1).max(200).regex(/^[^\u0000-\u001f\u007f]*$/);
 
 export const createVmSchema = z.object({
   name: parsedBy(parseVmName).optional(),
-  image: parsedBy(parseImageName).optional(),
+  /** A name, or a reference or path that is pulled where it is missing. */
+  image: parsedBy(parseImageRequest).optional(),
   kernel: parsedBy(parseKernelName).optional(),
   cpus: z.number().int().min(1).max(64).optional(),
   memoryMib: z.number().int().min(128).max(1024 * 1024).optional(),
@@ -103,8 +105,40 @@ export const imageSchema = z.object({
   /** Entrypoint and its arguments; empty where the image is for no program of its own. */
   command: z.array(z.string()),
   usedBy: z.array(z.string()),
+  aliases: z.array(z.string()).optional(),
+  platform: z.string().optional(),
+  kernel: z.string().optional(),
+  /** Where a registered image's disk lies. */
+  externalPath: z.string().optional(),
 }).openapi("Image");
 export type ImageView = z.infer<typeof imageSchema>;
+
+export const catalogEntrySchema = z.object({
+  name: z.string(),
+  summary: z.string(),
+  /** Tried in this order. */
+  sources: z.array(z.string()),
+  isPulled: z.boolean(),
+}).openapi("CatalogEntry");
+export type CatalogEntryView = z.infer<typeof catalogEntrySchema>;
+
+export const pullImageSchema = z.object({
+  image: parsedBy(parseImageRequest),
+  name: parsedBy(parseImageName).optional(),
+  platform: z.string().max(100).optional(),
+  sizeBytes: z.number().int().min(16 * MIB).max(16 * 1024 * 1024 * MIB).optional(),
+}).strict().openapi("PullImage");
+export type PullImage = z.infer<typeof pullImageSchema>;
+
+export const registerImageSchema = z.object({
+  name: parsedBy(parseImageName),
+  rootfs: z.string().startsWith("/").max(4096),
+  kernel: parsedBy(parseKernelName).optional(),
+}).strict().openapi("RegisterImage");
+export type RegisterImage = z.infer<typeof registerImageSchema>;
+
+export const prunedSchema = z.object({ blobs: z.number(), freedBytes: z.number() }).openapi("Pruned");
+export type PrunedView = z.infer<typeof prunedSchema>;
 
 export const kernelSchema = z.object({
   name: z.string(),

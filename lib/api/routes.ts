@@ -3,12 +3,16 @@ import { streamSSE } from "hono/streaming";
 import { BangerError, type ErrorBody, ERRORS, firstFailure, reasonOf } from "../base/errors.ts";
 import type { Log } from "../base/host.ts";
 import {
+  catalogEntrySchema,
   createVmSchema,
   errorSchema,
   imageSchema,
   importKernelSchema,
   kernelSchema,
   operationSchema,
+  prunedSchema,
+  pullImageSchema,
+  registerImageSchema,
   versionSchema,
   vmEventSchema,
   vmSchema,
@@ -35,6 +39,8 @@ function answers<T extends object>(responses: T): T {
 
 const started = answers({ 202: json("The operation that does it", operationSchema) });
 const nameParam = z.object({ name: z.string().max(256) });
+/** References too. */
+const imageParam = z.object({ name: z.string().max(1024) });
 const idParam = z.object({ id: z.string().max(64) });
 const forceBody = z.object({ force: z.boolean().default(false) }).strict();
 const nothing = { description: "Done" } as const;
@@ -181,7 +187,7 @@ export function routes(services: Services, log: Log) {
       createRoute({
         method: "get",
         path: "/v1/images/{name}",
-        request: { params: nameParam },
+        request: { params: imageParam },
         responses: answers({ 200: json("The image", imageSchema) }),
       }),
       async (c) => c.json(await images.get(c.req.valid("param").name), 200),
@@ -190,16 +196,60 @@ export function routes(services: Services, log: Log) {
       createRoute({
         method: "post",
         path: "/v1/images/pull",
-        request: { body: body(z.object({ name: z.string().max(1024) }).strict()) },
+        request: { body: body(pullImageSchema) },
         responses: started,
       }),
-      (c) => c.json(images.pull(c.req.valid("json").name), 202),
+      (c) => c.json(images.pull(c.req.valid("json")), 202),
+    )
+    .openapi(
+      createRoute({
+        method: "post",
+        path: "/v1/images/register",
+        request: { body: body(registerImageSchema) },
+        responses: started,
+      }),
+      (c) => c.json(images.register(c.req.valid("json")), 202),
+    )
+    .openapi(
+      createRoute({
+        method: "post",
+        path: "/v1/images/prune",
+        request: { body: body(z.object({ all: z.boolean().default(false) }).strict()) },
+        responses: answers({ 200: json("What was removed", prunedSchema) }),
+      }),
+      async (c) => c.json(await images.prune(c.req.valid("json")), 200),
+    )
+    .openapi(
+      createRoute({
+        method: "post",
+        path: "/v1/images/{name}/promote",
+        request: { params: imageParam },
+        responses: started,
+      }),
+      (c) => c.json(images.promote(c.req.valid("param").name), 202),
+    )
+    .openapi(
+      createRoute({
+        method: "post",
+        path: "/v1/images/{name}/verify",
+        request: { params: imageParam },
+        responses: started,
+      }),
+      (c) => c.json(images.verify(c.req.valid("param").name), 202),
+    )
+    .openapi(
+      createRoute({
+        method: "get",
+        path: "/v1/catalog",
+        responses: answers({ 200: json("What can be pulled by its name", z.array(catalogEntrySchema)) }),
+      }),
+      (c) => c.json(images.available(), 200),
     )
     .openapi(
       createRoute({
         method: "delete",
         path: "/v1/images/{name}",
-        request: { params: nameParam },
+        request: { params: imageParam },
         responses: answers({ 204: nothing }),
       }),
       async (c) => {

@@ -1,9 +1,13 @@
 import type {
+  CatalogEntryView,
   CreateVm,
   ImageView,
   KernelView,
   OperationEvent,
   OperationView,
+  PrunedView,
+  PullImage,
+  RegisterImage,
   VersionView,
   VmEventView,
   VmView,
@@ -24,7 +28,12 @@ export interface Services {
   readonly images: {
     list(): Promise<ImageView[]>;
     get(nameOrId: string): Promise<ImageView>;
-    pull(name: string): OperationView;
+    available(): CatalogEntryView[];
+    pull(request: PullImage): OperationView;
+    register(request: RegisterImage): OperationView;
+    promote(nameOrId: string): OperationView;
+    verify(nameOrId: string): OperationView;
+    prune(options: { all: boolean }): Promise<PrunedView>;
     remove(nameOrId: string): Promise<void>;
   };
   readonly kernels: {

@@ -44,6 +44,42 @@ export function parseImageSource(text: string): ImageSourceName {
   return { kind, path, choice: colon < 0 ? undefined : rest.slice(colon + 1) };
 }
 
+const MAX_LENGTH = 1024;
+
+/**
+ * Whether it can only be a name: of an image here, or of the catalog. References have a slash, a tag or a digest,
+ * so that a slip of the pen never asks a registry.
+ */
+export function isBareName(text: string): boolean {
+  return !/[/:@]/.test(text);
+}
+
+/**
+ * What stands where an image is asked for: the name or id of one that is here, a name of the catalog, or a source.
+ * Whether a reference is one, only its registry room can tell.
+ *
+ * @throws {BangerError} `invalid_argument` for what can be neither
+ */
+export function parseImageRequest(text: string): string {
+  const why = imageRequestProblem(text);
+  if (why === undefined) return text;
+  throw new BangerError(
+    "invalid_argument",
+    `Cannot use ${quote(text)} as an image: ${why}`,
+    "Give a name (banger image list), a reference such as docker.io/library/alpine:3.20, or a path such as tar:/FILE",
+  );
+}
+
+function imageRequestProblem(text: string): string | undefined {
+  if (text === "") return "it is empty";
+  if (text.length > MAX_LENGTH) return `it is longer than ${MAX_LENGTH} characters`;
+  // deno-lint-ignore no-control-regex
+  if (/[\u0000-\u001f\u007f]/.test(text)) return "it has control characters";
+  const source = parseImageSource(text);
+  if (source.kind !== "registry") return source.path.startsWith("/") ? undefined : "its path is not absolute";
+  return /\s/.test(text) ? "it has a space" : undefined;
+}
+
 /** The same source for a process with another working directory. @param cwd absolute */
 export function absoluteImageSource(text: string, cwd: string): string {
   const source = parseImageSource(text);

@@ -1,5 +1,6 @@
 import type { CreateVm } from "../api/contract.ts";
 import { BangerError } from "../base/errors.ts";
+import { absoluteImageSource } from "../base/image_source.ts";
 import { quote } from "../base/names.ts";
 import { MIB, parseSizeBytes } from "../base/units.ts";
 import { type Context, type Input, listOption, type Option, textOption } from "./command.ts";
@@ -9,7 +10,8 @@ export const CREATE_OPTIONS: readonly Option[] = [
   { flags: "-n, --name <name>", summary: "the VM's name, a DNS label (default: an invented one)" },
   {
     flags: "-i, --image <image>",
-    summary: "what to boot (default: debian-bookworm); pulled where it is missing",
+    summary:
+      "what to boot: a name, a reference or a path, as image pull takes it (default: debian-bookworm); pulled where it is missing",
   },
   {
     flags: "--kernel <kernel>",
@@ -56,7 +58,7 @@ export async function createRequest(context: Context, input: Input): Promise<Cre
   const gitIdentity = await findGitIdentity(context);
   const raw = {
     name: textOption(input, "name"),
-    image: textOption(input, "image"),
+    image: requestedImage(context, textOption(input, "image")),
     kernel: textOption(input, "kernel"),
     cpus: cpus === undefined ? undefined : wholeNumber("--cpus", cpus),
     memoryMib: memory === undefined ? undefined : Math.floor(parseSizeBytes(memory) / MIB),
@@ -77,6 +79,11 @@ export async function createRequest(context: Context, input: Input): Promise<Cre
     `Cannot use ${FLAG_OF_FIELD[field] ?? field}: ${issue?.message ?? "it is not valid"}`,
     "See the usage: banger vm create --help",
   );
+}
+
+/** The daemon has another working directory. */
+function requestedImage({ absolutePath }: Context, text: string | undefined): string | undefined {
+  return text === undefined ? undefined : absoluteImageSource(text, absolutePath("").replace(/\/$/, ""));
 }
 
 function wholeNumber(name: string, text: string): number {

@@ -4,16 +4,19 @@ import { routes } from "../api/routes.ts";
 import { buildId, type BuildStamp } from "../base/build.ts";
 import { BangerError } from "../base/errors.ts";
 import type { Host, Progress } from "../base/host.ts";
+import type { HttpClient } from "../base/http.ts";
 import { parseKernelName } from "../base/names.ts";
 import { preparePrivateDirectory } from "../base/private_directory.ts";
 import { EPOCH } from "../base/tree.ts";
 import { FilesystemWriter } from "../ext4/writer.ts";
 import type { Agent } from "../image/convert.ts";
 import { ImageService } from "../image/service.ts";
+import { OciSources } from "../image/sources.ts";
 import type { DiskBuilder } from "../kernel/disk_builder.ts";
 import { KernelStore } from "../kernel/store.ts";
 import { type Paths, resolvePaths } from "../store/paths.ts";
 import { Store } from "../store/store.ts";
+import { systemHttpClient } from "../sys/http.ts";
 import { serveUnix } from "../sys/http_server.ts";
 import { ensureClientKey } from "../vm/config_disk.ts";
 import type { VmDeps } from "../vm/deps.ts";
@@ -21,6 +24,7 @@ import { VmEvents } from "../vm/events.ts";
 import { reconcile } from "../vm/reconcile.ts";
 import { VmService } from "../vm/service.ts";
 import { qemuDriver } from "../vmm/qemu/driver.ts";
+import { readConfigFile } from "./config_file.ts";
 import { guestProbe } from "./guest_probe.ts";
 import { relayArguments } from "./relay_main.ts";
 import { daemonServices } from "./services.ts";
@@ -31,6 +35,10 @@ export interface Self {
   readonly pid: number;
   readonly uid: number;
   readonly executable: string;
+  /** As its kernel calls the processor: `x86_64`. */
+  readonly architecture: string;
+  /** Of the bundled worker that inflates layers. */
+  readonly gunzipWorkerUrl: string;
   environment(name: string): string | undefined;
   onSignal(signal: "SIGTERM" | "SIGINT", handler: () => void): void;
 }
@@ -47,9 +55,19 @@ export async function daemonMain(host: Host, build: BuildStamp, self: Self): Pro
     return;
   }
   using store = Store.open(paths.database);
+  using http = systemHttpClient();
+  await using sources = imageSources(host, http, self, paths);
   const stop = new AbortController();
   const ending = Promise.withResolvers<void>();
-  const { vms, deps, operations, app } = await wire(host, build, self, paths, store, ending.resolve);
+  const { vms, deps, operations, app } = await wire(
+    host,
+    build,
+    self,
+    paths,
+    store,
+    sources,
+    ending.resolve,
+  );
   await reconcile(deps, vms);
   if (!(await host.sockets.removeStaleSocket(paths.daemonSocket))) {
     throw new BangerError("already_exists", `Cannot listen on ${paths.daemonSocket}: somebody else does`);
@@ -74,12 +92,15 @@ async function wire(
   self: Self,
   paths: Paths,
   store: Store,
+  sources: OciSources,
   shutdown: () => void,
 ) {
   const images = new ImageService(host, {
     paths,
     images: store.images,
     agent: await findAgent(host, build, self.executable),
+    sources,
+    platform: self.architecture,
   });
   await images.recover();
   const kernels = new KernelStore(
@@ -99,7 +120,7 @@ async function wire(
     events,
     driver: qemuDriver(host),
     guest: guestProbe(host),
-    ensureImage: (name, progress, signal) => images.pull(name, progress, signal),
+    ensureImage: (name, progress, signal) => images.ensure(name, progress, signal),
     ensureKernel: async (name: string, progress: Progress, signal: AbortSignal) => {
       const parsed = parseKernelName(name);
       return await kernels.find(parsed) ?? await kernels.pull(parsed, progress, signal);
@@ -122,6 +143,18 @@ async function wire(
     shutdown,
   });
   return { vms, deps, operations, app: routes(services, host.log) };
+}
+
+function imageSources(host: Host, http: HttpClient, self: Self, paths: Paths): OciSources {
+  return new OciSources({ ...host, http, random: Math.random }, {
+    directory: paths.contentDirectory,
+    variable: self.environment,
+    gunzipWorkerUrl: self.gunzipWorkerUrl,
+    async settings() {
+      const { registries } = await readConfigFile(host.files, paths.configFile);
+      return { mirrors: registries.mirrors, insecureHosts: registries.insecure };
+    },
+  });
 }
 
 /** The agent lies beside the daemon: the command line wrote both out. */

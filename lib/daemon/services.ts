@@ -1,4 +1,4 @@
-import type { ImageView, KernelView } from "../api/contract.ts";
+import type { KernelView } from "../api/contract.ts";
 import type { Operations } from "../api/operations.ts";
 import type { Services } from "../api/services.ts";
 import { buildId, type BuildStamp } from "../base/build.ts";
@@ -9,11 +9,11 @@ import type { ImageService } from "../image/service.ts";
 import type { Kernel } from "../kernel/manifest.ts";
 import type { KernelStore } from "../kernel/store.ts";
 import { type Paths, vmPaths } from "../store/paths.ts";
-import type { ImageRecord } from "../store/records.ts";
 import type { Store } from "../store/store.ts";
 import { readConsoleText } from "../vm/console.ts";
 import type { VmEvents } from "../vm/events.ts";
 import type { VmService } from "../vm/service.ts";
+import { imageServices } from "./image_services.ts";
 import { vmView } from "./vm_view.ts";
 
 export interface ServiceParts {
@@ -80,30 +80,6 @@ function vmServices({ host, paths, store, operations, vms, events }: ServicePart
       return await readConsoleText(host.files, vmPaths(paths, id).consoleLog, maxBytes);
     },
     events: async (nameOrId) => await events.list(vmPaths(paths, store.vms.get(nameOrId).id).events),
-  };
-}
-
-function imageServices({ operations, images }: ServiceParts): Services["images"] {
-  const view = (record: ImageRecord): ImageView => {
-    const { createdAtMs, config, ...image } = record;
-    return {
-      ...image,
-      createdAt: new Date(createdAtMs).toISOString(),
-      user: config.user || "root",
-      workingDirectory: config.workingDirectory || "/root",
-      command: [...config.entrypoint, ...config.command],
-      usedBy: images.usersOf(record),
-    };
-  };
-  return {
-    list: () => Promise.resolve(images.list().map(view)),
-    get: (nameOrId) => Promise.resolve().then(() => view(images.get(nameOrId))),
-    pull: (name) =>
-      operations.begin(
-        "image pull",
-        async (progress, signal) => (await images.pull(name, progress, signal)).name,
-      ),
-    remove: (nameOrId) => images.remove(nameOrId),
   };
 }
 

@@ -74,7 +74,7 @@ export async function convertToDisk(
 }
 
 /** The sum of all files, hard links counted once. */
-function contentBytesOf(root: DirectoryInode): number {
+export function contentBytesOf(root: DirectoryInode): number {
   const counted = new Set<FileInode>();
   const pending = [root];
   for (let directory = pending.pop(); directory; directory = pending.pop()) {

@@ -1,50 +1,54 @@
-import { BangerError, type ErrorCode, reasonOf } from "../base/errors.ts";
+import { BangerError, reasonOf } from "../base/errors.ts";
 import type { Host, Progress } from "../base/host.ts";
+import { isBareName } from "../base/image_source.ts";
 import { type ImageId, type ImageName, parseImageName, quote } from "../base/names.ts";
-import { withRollback } from "../base/steps.ts";
-import { formatBytes, GIB } from "../base/units.ts";
+import { formatPlatform, parsePlatform } from "../oci/model/platform.ts";
 import type { ImageTable } from "../store/image_table.ts";
-import { imagePaths, type Paths } from "../store/paths.ts";
+import { imagePaths, imageRootfs, type Paths } from "../store/paths.ts";
 import { type ImageRecord, imageRecordSchema } from "../store/records.ts";
-import { CATALOG, type CatalogEntry, type CatalogSource, getCatalogEntry, openSource } from "./catalog.ts";
-import { type Agent, convertToDisk } from "./convert.ts";
+import { CATALOG, type CatalogEntry, type CatalogSource } from "./catalog.ts";
+import type { Agent } from "./convert.ts";
+import { Publisher, STAGING_PREFIX } from "./publish.ts";
+import { Puller, type PullOptions } from "./pull.ts";
+import { promoteImage, registerImage, type RegisterOptions, requireUnchanged } from "./registered.ts";
 import type { RootSource } from "./root_source.ts";
-import { SharedWork } from "./shared_work.ts";
+import type { ImageSources, PrunedContent } from "./sources.ts";
+import { verifyImage } from "./verify.ts";
 
 type ServiceHost = Pick<Host, "files" | "processes" | "clock" | "log">;
 
 export interface ImageServiceOptions {
   readonly paths: Pick<Paths, "imagesDirectory">;
-  readonly images: Pick<ImageTable, "list" | "find" | "insert" | "remove" | "users">;
+  readonly images: Pick<ImageTable, "list" | "find" | "insert" | "update" | "remove" | "users">;
   /** What goes into every image that is made from now on. */
   readonly agent: Agent;
+  readonly sources: ImageSources;
+  /** This host's, `linux/amd64` or as its kernel calls it. */
+  readonly platform: string;
   /** banger's own unless a test brings another. */
   readonly catalog?: readonly CatalogEntry[];
-  readonly openSource?: (source: CatalogSource) => RootSource;
+  readonly openRecipe?: (source: CatalogSource) => RootSource;
 }
 
-const STAGING_PREFIX = ".staging-";
 const MAX_RECORD_BYTES = 1024 * 1024;
-/** What any image needs while it is made; less is refused before the work. */
-const MIN_FREE_BYTES = 1 * GIB;
-/** The source cannot be had here: the next one may. */
-const TRY_NEXT: readonly ErrorCode[] = ["source_unavailable", "missing_tool", "host_unsupported"];
 
 /**
  * The images of this host: files below `images/<id>/`, a row each.
  *
- * An image is made in a staging directory beside its place, under no lock. It appears by a rename and a row;
- * whatever fails or is cancelled before leaves nothing. A crash leaves at most a staging directory, or a
- * published directory without a row: `recover` removes the one and takes in the other.
+ * A crash leaves at most a staging directory, or a published directory without a row: `recover` removes the one
+ * and takes in the other.
  */
 export class ImageService {
   readonly #host: ServiceHost;
   readonly #options: ImageServiceOptions;
-  readonly #pulls = new SharedWork<ImageRecord>();
+  readonly #publisher: Publisher;
+  readonly #puller: Puller;
 
   constructor(host: ServiceHost, options: ImageServiceOptions) {
     this.#host = host;
-    this.#options = options;
+    this.#options = { ...options, platform: formatPlatform(parsePlatform(options.platform)) };
+    this.#publisher = new Publisher(host, options);
+    this.#puller = new Puller(host, this.#options, this.#publisher);
   }
 
   /** By name. */
@@ -52,9 +56,15 @@ export class ImageService {
     return this.#options.images.list();
   }
 
-  /** @param nameOrId a name, an id, or an unambiguous beginning of an id */
+  /** What can be pulled by a name alone. */
+  available(): readonly CatalogEntry[] {
+    return this.#options.catalog ?? CATALOG;
+  }
+
+  /** @param nameOrId a name, an id, an unambiguous beginning of an id, or a reference that was pulled */
   find(nameOrId: string): ImageRecord | undefined {
-    return this.#options.images.find(nameOrId);
+    if (isBareName(nameOrId)) return this.#options.images.find(nameOrId);
+    return this.#puller.findPulled(nameOrId);
   }
 
   /** @throws {BangerError} `not_found` with what to do */
@@ -64,7 +74,7 @@ export class ImageService {
     throw new BangerError(
       "not_found",
       `Cannot find image ${quote(nameOrId)}`,
-      CATALOG.some(({ name }) => name === nameOrId)
+      this.available().some(({ name }) => name === nameOrId)
         ? `Get it: banger image pull ${nameOrId}`
         : "See what is there: banger image list",
     );
@@ -75,25 +85,41 @@ export class ImageService {
     return this.#options.images.users(image.id);
   }
 
-  /** The immutable root disk of an image. */
-  rootfsPath(image: Pick<ImageRecord, "id">): string {
-    return imagePaths(this.#options.paths, image.id).rootfs;
+  /** The root disk of an image, which nobody writes to. */
+  rootfsPath(image: Pick<ImageRecord, "id" | "external">): string {
+    return imageRootfs(this.#options.paths, image);
   }
 
   /**
-   * The image of the catalog, made where it is not there. Calls for one name share the work.
+   * Makes an image of a name of the catalog, a reference or a path, unless the very same is there. What is asked
+   * for twice is made once; a reference is looked up each time, since tags move.
    *
    * @throws {BangerError} `not_found` for what the catalog lacks; `no_space`; why no source could be had;
    * the signal's reason
    */
-  async pull(name: string, progress: Progress, signal: AbortSignal): Promise<ImageRecord> {
-    const existing = this.#options.images.find(name);
-    if (existing) return existing;
-    const entry = getCatalogEntry(name, this.#options.catalog);
-    return await this.#pulls.join(entry.name, progress, signal, async (toAll, anyWants) => {
-      // It may have been published between the look above and now.
-      return this.find(entry.name) ?? await this.#pullFirst(entry, toAll, anyWants);
-    });
+  async pull(
+    text: string,
+    progress: Progress,
+    signal: AbortSignal,
+    options: PullOptions = {},
+  ): Promise<ImageRecord> {
+    const isPlain = options.name === undefined && options.sizeBytes === undefined &&
+      options.platform === undefined;
+    const existing = isPlain && isBareName(text) ? this.find(text) : undefined;
+    return existing ?? await this.#puller.pull(text, options, progress, signal);
+  }
+
+  /**
+   * An image that a machine of this host can be made from: one that is here, else pulled.
+   *
+   * @throws {BangerError} `host_unsupported` for another processor's; `wrong_state` for a registered disk that was
+   * changed; see `pull`
+   */
+  async ensure(text: string, progress: Progress, signal: AbortSignal): Promise<ImageRecord> {
+    const image = this.find(text) ?? await this.pull(text, progress, signal);
+    requireRunnable(image, this.#options.platform);
+    await requireUnchanged(this.#host.files, image);
+    return image;
   }
 
   /**
@@ -107,43 +133,41 @@ export class ImageService {
     progress: Progress,
     signal: AbortSignal,
   ): Promise<ImageRecord> {
-    this.#requireFreeName(name);
-    await this.#requireFreeSpace();
-    const id = newId();
-    const target = imagePaths(this.#options.paths, id);
-    const staging = `${this.#options.paths.imagesDirectory}/${STAGING_PREFIX}${id}`;
-    const { files, clock, log } = this.#host;
-    return await withRollback(
-      async (step) => {
-        await step(
-          "make the staging directory",
-          () => files.makeDirectory(staging, 0o700),
-          () => files.remove(staging),
-        );
-        const converted = await convertToDisk(
-          this.#host,
-          source,
-          `${staging}/rootfs.ext4`,
-          this.#options.agent,
-          progress,
-          signal,
-        );
-        const record: ImageRecord = { id, name, createdAtMs: clock.now(), ...converted };
-        await files.writeAtomic(`${staging}/image.json`, `${JSON.stringify(record, undefined, 2)}\n`, 0o644);
-        signal.throwIfAborted();
-        this.#requireFreeName(name);
-        await step(
-          "publish",
-          () => files.rename(staging, target.directory),
-          () => files.remove(target.directory),
-        );
-        this.#options.images.insert(record);
-        log("info", "image created", { id, name, source: source.source, digest: record.digest });
-        return record;
-      },
-      (failed, reason) =>
-        log("error", "cannot undo a step of creating an image", { failed, id, reason: reasonOf(reason) }),
-    );
+    return await this.#puller.make(name, source, {}, progress, signal);
+  }
+
+  /** Takes an ext4 file of the user's as an image, where it lies. @throws {BangerError} see `registerImage` */
+  async register(options: RegisterOptions, progress: Progress, signal: AbortSignal): Promise<ImageRecord> {
+    return await registerImage(this.#host, this.#publisher, options, progress, signal);
+  }
+
+  /** Copies a registered image's disk to banger's own. @throws {BangerError} see `promoteImage` */
+  async promote(nameOrId: string, progress: Progress, signal: AbortSignal): Promise<ImageRecord> {
+    return await promoteImage(this.#host, this.#options, this.get(nameOrId), progress, signal);
+  }
+
+  /** Makes the disk once more and compares. @throws {BangerError} see `verifyImage` */
+  async verify(nameOrId: string, progress: Progress, signal: AbortSignal): Promise<ImageRecord> {
+    const image = this.get(nameOrId);
+    await verifyImage(this.#host, this.#options, this.#publisher, image, progress, signal);
+    return image;
+  }
+
+  /**
+   * Removes from the content store what no image of this host was made from.
+   *
+   * @param all remove what they were made from too: they stay, but cannot be verified without their source
+   * @throws {BangerError} `in_use` while something is pulled
+   */
+  async prune({ all }: { all: boolean }): Promise<PrunedContent> {
+    if (this.#puller.isPulling) {
+      throw new BangerError(
+        "in_use",
+        "Cannot prune: an image is being pulled",
+        "Wait until it is there: banger image list",
+      );
+    }
+    return await this.#options.sources.prune(all ? [] : this.list().map(({ digest }) => digest));
   }
 
   /** @throws {BangerError} `not_found`; `in_use` naming the VMs that are made from it */
@@ -195,7 +219,7 @@ export class ImageService {
       const record = imageRecordSchema.parse(
         JSON.parse(await files.readText(paths.record, MAX_RECORD_BYTES)),
       );
-      if (record.id !== id || (await files.stat(paths.rootfs)) === undefined) {
+      if (record.id !== id || (await files.stat(this.rootfsPath(record))) === undefined) {
         throw new Error("the record does not belong to what lies there");
       }
       parseImageName(record.name);
@@ -205,47 +229,19 @@ export class ImageService {
       log("warn", "left an image directory alone that cannot be taken in", { id, reason: reasonOf(reason) });
     }
   }
-
-  async #pullFirst(entry: CatalogEntry, progress: Progress, signal: AbortSignal): Promise<ImageRecord> {
-    for (const [index, source] of entry.sources.entries()) {
-      try {
-        const opened = this.#options.openSource?.(source) ?? openSource(source, this.#host);
-        return await this.create(entry.name, opened, progress, signal);
-      } catch (thrown) {
-        const isLast = index === entry.sources.length - 1;
-        if (isLast || !(thrown instanceof BangerError) || !TRY_NEXT.includes(thrown.code)) throw thrown;
-        progress.note(`${thrown.message}; trying the next source`);
-      }
-    }
-    throw new BangerError("internal", `Cannot pull image ${entry.name}: its catalog entry has no source`);
-  }
-
-  #requireFreeName(name: ImageName): void {
-    const taken = this.#options.images.find(name);
-    if (!taken) return;
-    throw new BangerError(
-      "already_exists",
-      `Cannot create image ${name}: the name is taken`,
-      `Use another name, or remove the old one: banger image rm ${name}`,
-    );
-  }
-
-  async #requireFreeSpace(): Promise<void> {
-    const { files } = this.#host;
-    const { imagesDirectory } = this.#options.paths;
-    await files.makeDirectory(imagesDirectory, 0o700);
-    const freeBytes = await files.freeBytes(imagesDirectory);
-    if (freeBytes >= MIN_FREE_BYTES) return;
-    throw new BangerError(
-      "no_space",
-      `Cannot create an image: ${imagesDirectory} has ${formatBytes(freeBytes)} free`,
-      `Free some: an image takes up to ${formatBytes(MIN_FREE_BYTES)}`,
-    );
-  }
 }
 
-/** 48 random bits: enough for one host, short enough to type. */
-function newId(): ImageId {
-  const bytes = crypto.getRandomValues(new Uint8Array(6));
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("") as ImageId;
+/** x86-64 processors run 32-bit programs too. */
+const RUNS: Readonly<Record<string, readonly string[]>> = { amd64: ["amd64", "386"] };
+
+function requireRunnable({ name, platform }: ImageRecord, hostPlatform: string): void {
+  if (platform === undefined) return;
+  const host = parsePlatform(hostPlatform);
+  const { os, architecture } = parsePlatform(platform);
+  if (os === host.os && (RUNS[host.architecture] ?? [host.architecture]).includes(architecture)) return;
+  throw new BangerError(
+    "host_unsupported",
+    `Cannot make a machine of image ${name}: it is for ${platform}, and this host is ${hostPlatform}`,
+    `Pull it for this host: banger image pull --platform ${hostPlatform}`,
+  );
 }

@@ -41,6 +41,12 @@ export class ImageTable {
       .run(record.id, record.name, JSON.stringify(record));
   }
 
+  /** Replaces the record of an image; its id and name stay. */
+  update(record: ImageRecord): void {
+    this.#database.prepare("UPDATE images SET record = ? WHERE id = ? AND name = ?")
+      .run(JSON.stringify(record), record.id, record.name);
+  }
+
   remove(id: ImageId): void {
     this.#database.prepare("DELETE FROM images WHERE id = ?").run(id);
   }

@@ -11,6 +11,8 @@ export interface Paths {
   readonly configFile: HostPath;
   readonly stateDirectory: HostPath;
   readonly cacheDirectory: HostPath;
+  /** Blobs of images, an OCI image-layout. */
+  readonly contentDirectory: HostPath;
   /** Sockets and locks; 0700. */
   readonly runtimeDirectory: HostPath;
   readonly database: HostPath;
@@ -48,6 +50,7 @@ export function resolvePaths(variable: (name: string) => string | undefined, uid
     configFile: `${config}/config.toml` as HostPath,
     stateDirectory: state as HostPath,
     cacheDirectory: cache as HostPath,
+    contentDirectory: `${cache}/oci` as HostPath,
     runtimeDirectory: runtime as HostPath,
     database: `${state}/state.db` as HostPath,
     imagesDirectory: `${state}/images` as HostPath,
@@ -87,6 +90,14 @@ function fnv1a(text: string): string {
 export function imagePaths(paths: Pick<Paths, "imagesDirectory">, id: string) {
   const directory = `${paths.imagesDirectory}/${id}`;
   return { directory, rootfs: `${directory}/rootfs.ext4`, record: `${directory}/image.json` } as const;
+}
+
+/** The root disk of an image: its own, or the user's where it was registered. */
+export function imageRootfs(
+  paths: Pick<Paths, "imagesDirectory">,
+  image: { readonly id: string; readonly external?: { readonly path: string } | undefined },
+): string {
+  return image.external?.path ?? imagePaths(paths, image.id).rootfs;
 }
 
 /** Files of one VM, below `vmsDirectory`, and its sockets, below `runtimeDirectory`. */

@@ -18,11 +18,21 @@ export const imageRecordSchema = z.object({
   name: z.string().transform((name) => name as ImageName),
   /** What it was made from: `recipe:debian-bookworm`, an OCI reference. */
   source: z.string(),
+  /** Other sources that turned out to be the same. */
+  aliases: z.array(z.string()).optional(),
   /** Of the source's bytes, `sha256:…`. */
   digest: z.string(),
+  /** `linux/amd64`; absent for images that are made for their host. */
+  platform: z.string().optional(),
   createdAtMs: z.number(),
   /** Of the disk as a VM sees it; the file is sparse. */
   sizeBytes: z.number(),
+  /** The size that was asked for; absent where the content decided. */
+  requestedSizeBytes: z.number().optional(),
+  /** A disk of the user's, used where it lies; absent for our own. */
+  external: z.object({ path: z.string(), mtimeMs: z.number() }).optional(),
+  /** The kernel that machines of it get unless another is asked for. */
+  kernel: z.string().optional(),
   /** In use inside the filesystem. */
   contentBytes: z.number(),
   init: z.enum(["systemd", "other", "none"]),

@@ -2,7 +2,7 @@ import { BangerError } from "../base/errors.ts";
 import type { Host, ProcessIdentity, Progress } from "../base/host.ts";
 import { withRollback } from "../base/steps.ts";
 import type { Kernel } from "../kernel/manifest.ts";
-import { imagePaths, vmPaths } from "../store/paths.ts";
+import { imageRootfs, vmPaths } from "../store/paths.ts";
 import { type ImageRecord, type Vm, vsockCid } from "../store/records.ts";
 import type { AgentTransport, Drive, Machine, MachineSpec } from "../vmm/driver.ts";
 import { watchBoot } from "../vmm/watchdog.ts";
@@ -144,7 +144,7 @@ function machineSpec(
       id: "root",
       path: files.rootOverlay,
       format: "qcow2",
-      backingPath: imagePaths(deps.paths, image.id).rootfs,
+      backingPath: imageRootfs(deps.paths, image),
       readOnly: false,
     }
     : { id: "root", path: files.rootRaw, format: "raw", readOnly: false };

@@ -3,7 +3,7 @@ import type { VmId } from "../base/names.ts";
 import { byteStringOfText, emptyDirectory, EPOCH } from "../base/tree.ts";
 import { uuidFromSeed } from "../base/uuid.ts";
 import { FilesystemWriter, openFilesystem } from "../ext4/mod.ts";
-import { imagePaths, type Paths, vmPaths } from "../store/paths.ts";
+import { imageRootfs, type Paths, vmPaths } from "../store/paths.ts";
 import type { ImageRecord, VmRecord } from "../store/records.ts";
 import { writeOverlay } from "../vmm/qcow2.ts";
 
@@ -22,7 +22,7 @@ export async function makeRootDisk(
   image: ImageRecord,
   id: VmId,
 ): Promise<NonNullable<VmRecord["rootDisk"]>> {
-  const { rootfs } = imagePaths(paths, image.id);
+  const rootfs = imageRootfs(paths, image);
   const { rootRaw, rootOverlay } = vmPaths(paths, id);
   if (await files.reflink(rootfs, rootRaw)) return "reflink";
   await writeOverlay({ files }, rootOverlay, { backingPath: rootfs, virtualSizeBytes: image.sizeBytes });
@@ -40,7 +40,7 @@ export async function makeWorkDisk(
   id: VmId,
   sizeBytes: number,
 ): Promise<void> {
-  await using source = await files.open(imagePaths(paths, image.id).rootfs, { read: true });
+  await using source = await files.open(imageRootfs(paths, image), { read: true });
   await using target = await files.open(vmPaths(paths, id).workDisk, {
     read: true,
     write: true,
@@ -48,7 +48,12 @@ export async function makeWorkDisk(
     mode: 0o600,
   });
   const uuid = uuidFromSeed(`work disk of ${id}`);
-  await using writer = await FilesystemWriter.create(target, { uuid, label: "work", timestamp: EPOCH, sizeBytes });
+  await using writer = await FilesystemWriter.create(target, {
+    uuid,
+    label: "work",
+    timestamp: EPOCH,
+    sizeBytes,
+  });
   const filesystem = await openFilesystem(source);
   const seed = await filesystem.copyTree(byteStringOfText("/root"), writer);
   const root = emptyDirectory(WORK_DIRECTORY_MODE, seed?.attributes.mtime);

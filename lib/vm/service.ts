@@ -59,12 +59,14 @@ export class VmService {
     const wanted = options.name === undefined ? undefined : parseVmName(options.name);
     if (wanted && store.vms.isTaken(wanted)) throw nameTaken(wanted);
     await this.#checkSpace();
-    const kernel = await this.#deps.ensureKernel(
-      options.kernel ?? DEFAULTS.kernel,
-      work.progress,
-      work.signal,
-    );
-    const image = await this.#deps.ensureImage(options.image ?? DEFAULTS.image, work.progress, work.signal);
+    const { progress, signal } = work;
+    // A kernel that was asked for comes first: if there is none of that name, nobody waits for an image.
+    const chosen = options.kernel === undefined
+      ? undefined
+      : await this.#deps.ensureKernel(options.kernel, progress, signal);
+    const image = await this.#deps.ensureImage(options.image ?? DEFAULTS.image, progress, signal);
+    const kernel = chosen ??
+      await this.#deps.ensureKernel(image.kernel ?? DEFAULTS.kernel, progress, signal);
     work.signal.throwIfAborted();
     work.progress.stage("making disks");
     const spec = this.#spec(options, image.name, kernel.name);

@@ -1,8 +1,10 @@
+import type { CatalogEntryView } from "../../api/contract.ts";
 import { quote } from "../../base/names.ts";
+import type { Terminal } from "../../base/terminal.ts";
 import { formatBytes } from "../../base/units.ts";
 import { type Command, flag, requiredArgument } from "../command.ts";
 import { age, fields, print, printJson, table } from "../output.ts";
-import { showOperation } from "../progress.ts";
+import { IMAGE_MAKING_COMMANDS } from "./image_making.ts";
 
 const JSON_OPTION = { flags: "--json", summary: "as JSON" } as const;
 const IMAGE_ARGUMENT = { name: "image", summary: "its name", completes: "image" } as const;
@@ -11,9 +13,16 @@ const list: Command = {
   path: ["image", "list"],
   aliases: [["image", "ls"]],
   summary: "list images",
-  options: [JSON_OPTION],
+  options: [
+    JSON_OPTION,
+    { flags: "--available", summary: "what can be pulled by its name instead of what is here" },
+  ],
   async run({ daemon, terminal, clock }, input) {
     const client = await daemon.connect();
+    if (flag(input, "available")) {
+      await printCatalog(terminal, await (await client.v1.catalog.$get()).json(), flag(input, "json"));
+      return 0;
+    }
     const images = await (await client.v1.images.$get()).json();
     if (flag(input, "json")) await printJson(terminal, images);
     else {
@@ -32,6 +41,21 @@ const list: Command = {
   },
 };
 
+async function printCatalog(
+  terminal: Terminal,
+  entries: readonly CatalogEntryView[],
+  asJson: boolean,
+): Promise<void> {
+  if (asJson) return await printJson(terminal, entries);
+  const rows = entries.map(({ name, isPulled, sources, summary }) => [
+    name,
+    isPulled ? "yes" : "no",
+    sources[0] ?? "",
+    summary,
+  ]);
+  await print(terminal, table(["NAME", "HERE", "SOURCE", "SUMMARY"], rows));
+}
+
 const show: Command = {
   path: ["image", "show"],
   summary: "show all about one image",
@@ -49,9 +73,13 @@ const show: Command = {
           ["Name", image.name],
           ["Id", image.id],
           ["Source", image.source],
+          ["Also", image.aliases?.join(", ")],
           ["Digest", image.digest],
+          ["Platform", image.platform],
           ["Created", image.createdAt],
           ["Disk", `${formatBytes(image.sizeBytes)}, ${formatBytes(image.contentBytes)} in use`],
+          ["File", image.externalPath],
+          ["Kernel", image.kernel],
           ["Init", image.init],
           ["Libc", image.libc],
           ["ssh server", image.hasSshServer ? "yes" : "no"],
@@ -62,20 +90,6 @@ const show: Command = {
         ]),
       );
     }
-    return 0;
-  },
-};
-
-const pull: Command = {
-  path: ["image", "pull"],
-  summary: "fetch an image and make it bootable",
-  arguments: [{ name: "image", summary: "a name from the catalog: debian-bookworm" }],
-  options: [{ flags: "-q, --quiet", summary: "say nothing while working" }],
-  async run(context, input) {
-    const client = await context.daemon.connect();
-    const response = await client.v1.images.pull.$post({ json: { name: requiredArgument(input, 0) } });
-    const name = await showOperation(context, client, await response.json(), { quiet: flag(input, "quiet") });
-    await print(context.terminal, name);
     return 0;
   },
 };
@@ -93,4 +107,4 @@ const remove: Command = {
   },
 };
 
-export const IMAGE_COMMANDS: readonly Command[] = [list, show, pull, remove];
+export const IMAGE_COMMANDS: readonly Command[] = [list, show, remove, ...IMAGE_MAKING_COMMANDS];

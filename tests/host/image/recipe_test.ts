@@ -6,12 +6,15 @@ import assert from "node:assert/strict";
 import type { HostPath } from "../../../lib/base/brand.ts";
 import type { Progress } from "../../../lib/base/host.ts";
 import { GUEST_TEXTS } from "../../../lib/guest/files/inject.ts";
+import type { ImageSources } from "../../../lib/image/sources.ts";
 import { ImageService } from "../../../lib/image/service.ts";
 import type { ImageRecord } from "../../../lib/store/records.ts";
 import { Store } from "../../../lib/store/store.ts";
 import { host, requireTools, run, runOk, temporaryDirectory } from "../guest_files/tools.ts";
 
 const SILENT: Progress = { stage: () => {}, update: () => {}, note: () => {} };
+const unused = () => Promise.reject(new Error("a recipe asks no registry"));
+const NO_SOURCES: ImageSources = { find: unused, findStored: unused, prune: unused };
 const AGENT_BYTES = 5_000_000;
 
 /** Does what debugfs's commands print. */
@@ -30,6 +33,8 @@ function makeService(directory: string, store: Store): ImageService {
       buildId: "test-build",
       open: () => ReadableStream.from([new Uint8Array(AGENT_BYTES).fill(0x41)]),
     },
+    sources: NO_SOURCES,
+    platform: "linux/amd64",
   });
 }
 

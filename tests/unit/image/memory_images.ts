@@ -16,6 +16,7 @@ export function memoryImages(usersOf: (id: string) => string[] = () => []): Imag
       }
       records.set(record.id, record);
     },
+    update: (record) => void records.set(record.id, record),
     remove: (id) => void records.delete(id),
     users: usersOf,
   };

@@ -6,6 +6,7 @@ import { emptyDirectory, EPOCH } from "../../../lib/base/tree.ts";
 import { MIB } from "../../../lib/base/units.ts";
 import { CATALOG, type CatalogEntry } from "../../../lib/image/catalog.ts";
 import { type FilledRoot, PLAIN_CONFIG, type RootSource } from "../../../lib/image/root_source.ts";
+import type { ImageSources } from "../../../lib/image/sources.ts";
 import { ImageService, type ImageServiceOptions } from "../../../lib/image/service.ts";
 import { realHost } from "../../../lib/sys/host.ts";
 import { memoryImages } from "./memory_images.ts";
@@ -13,6 +14,14 @@ import { memoryImages } from "./memory_images.ts";
 const SILENT: Progress = { stage: () => {}, update: () => {}, note: () => {} };
 const NEVER = new AbortController().signal;
 const DEFAULT = "debian-bookworm";
+
+const unreachable = () =>
+  Promise.reject(new BangerError("source_unavailable", "Cannot reach anything: this is a test", "Nothing"));
+const NO_SOURCES: ImageSources = {
+  find: unreachable,
+  findStored: unreachable,
+  prune: () => Promise.resolve({ blobs: 0, sizeBytes: 0 }),
+};
 
 interface Bench extends AsyncDisposable {
   readonly directory: string;
@@ -39,7 +48,9 @@ async function makeBench(
     images,
     catalog,
     agent: { buildId: "test-build", open: () => ReadableStream.from([new TextEncoder().encode("agent")]) },
-    openSource: () => sources[Math.min(opened++, sources.length - 1)]!,
+    sources: NO_SOURCES,
+    platform: "linux/amd64",
+    openRecipe: () => sources[Math.min(opened++, sources.length - 1)]!,
   });
   return {
     directory,
@@ -222,7 +233,8 @@ Deno.test("ImageService names the command for an image it lacks", async () => {
   assert.throws(() => bench.service.get("nonsense"), withCode("not_found"));
   await assert.rejects(bench.service.pull("nonsense", SILENT, NEVER), (thrown) => {
     assert.ok(thrown instanceof BangerError);
-    return thrown.code === "not_found" && thrown.hint === "Use one of: debian-bookworm";
+    return thrown.code === "not_found" &&
+      /^Use one of debian-bookworm, .*nonsense:latest$/.test(thrown.hint!);
   });
 });
 
