@@ -1,5 +1,5 @@
 import { BangerError, reasonOf } from "../base/errors.ts";
-import type { Host, ProcessIdentity } from "../base/host.ts";
+import type { CommandLine, Host, ProcessIdentity } from "../base/host.ts";
 import type { Machine, MachineSpec } from "./driver.ts";
 import { endHelpers, lastLogLines } from "./helpers.ts";
 
@@ -25,6 +25,28 @@ export async function waitFor(
       );
     }
     await clock.sleep(waitMs, signal);
+  }
+}
+
+/**
+ * Starts a process of a machine.
+ *
+ * @param what it is, for people
+ * @param logOffset where in the log its own lines begin
+ * @throws {BangerError} `boot_failed` in its own words, where it ended before it could be looked at
+ */
+export async function startProcess(
+  host: Pick<Host, "processes" | "files">,
+  what: string,
+  command: CommandLine,
+  spec: MachineSpec,
+  logOffset: number,
+): Promise<ProcessIdentity> {
+  try {
+    return await host.processes.startDetached(command, spec.logPath);
+  } catch (thrown) {
+    if (!(thrown instanceof BangerError) || thrown.code !== "host_unsupported") throw thrown;
+    throw await endedAtOnce(host, what, spec, logOffset);
   }
 }
 

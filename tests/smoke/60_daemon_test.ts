@@ -12,8 +12,14 @@ async function otherHome(): Promise<{ HOME: string } & AsyncDisposable> {
   return {
     HOME: home,
     async [Symbol.asyncDispose]() {
-      await banger(["daemon", "stop", "--force"], { env: { HOME: home } });
-      await Deno.remove(home, { recursive: true });
+      const env = { HOME: home };
+      await banger(["daemon", "stop", "--force"], { env });
+      await until(async () => (await banger(["daemon", "status"], { env })).code === 1, "its daemon is gone");
+      // The daemon's last act is to close its database.
+      await until(
+        () => Deno.remove(home, { recursive: true }).then(() => true, () => false),
+        `${home} is removed`,
+      );
     },
   };
 }

@@ -4,7 +4,7 @@ import { chooseAcceleration } from "../acceleration.ts";
 import type { Acceleration, Machine, MachineSpec, VmmDriver } from "../driver.ts";
 import { runtimeSockets } from "../driver.ts";
 import { assertSocketPathFits } from "../helpers.ts";
-import { adoptMachine, endedAtOnce, undoLaunch, waitFor } from "../launching.ts";
+import { adoptMachine, endedAtOnce, startProcess, undoLaunch, waitFor } from "../launching.ts";
 import { FirecrackerClient, FirecrackerFault } from "./client.ts";
 import { consolePathOf, firecrackerConfiguration } from "./configuration.ts";
 import { type FirecrackerHost, FirecrackerMachine } from "./machine.ts";
@@ -101,7 +101,7 @@ async function startFirecracker(
   }
   const logOffset = (await host.files.stat(spec.logPath))?.sizeBytes ?? 0;
   const args = ["--api-sock", api, "--id", spec.id];
-  const process = await host.processes.startDetached({ program, args }, spec.logPath);
+  const process = await startProcess(host, "Firecracker", { program, args }, spec, logOffset);
   started.push(process);
   const client = new FirecrackerClient(host, api, signal);
   await waitFor(host, signal, `Firecracker does not answer on ${api}`, async () => {

@@ -5,7 +5,7 @@ import { readCpuInfo, timestampCounterKhz } from "../cpu_info.ts";
 import type { Acceleration, AgentEndpoint, Machine, MachineSpec, VmmDriver } from "../driver.ts";
 import { runtimeSockets } from "../driver.ts";
 import { assertGuestCid, assertSocketPathFits } from "../helpers.ts";
-import { adoptMachine, endedAtOnce, undoLaunch, waitFor } from "../launching.ts";
+import { adoptMachine, endedAtOnce, startProcess, undoLaunch, waitFor } from "../launching.ts";
 import { QEMU_PROGRAM, qemuArguments } from "./command_line.ts";
 import { type QemuHost, QemuMachine } from "./machine.ts";
 import { runQmpCommands } from "./qmp.ts";
@@ -104,7 +104,7 @@ async function startHelpers(
     await host.sockets.removeStaleSocket(path);
   }
   const vm = `guest-cid=${cid},socket=${vhostUser},uds-path=${agent}`;
-  const process = await host.processes.startDetached({ program, args: ["--vm", vm] }, spec.logPath);
+  const process = await startProcess(host, "vhost-device-vsock", { program, args: ["--vm", vm] }, spec, 0);
   started.push(process);
   await waitFor(host, signal, `vhost-device-vsock does not listen on ${vhostUser}`, async () => {
     if (!(await host.processes.isAlive(process))) {
@@ -131,12 +131,7 @@ async function startQemu(
     acceleration: acceleration.kind,
     ...(khz === undefined ? {} : { timestampCounterKhz: khz }),
   });
-  try {
-    return await host.processes.startDetached({ program, args }, spec.logPath);
-  } catch (thrown) {
-    if (!(thrown instanceof BangerError) || thrown.code !== "host_unsupported") throw thrown;
-    throw await endedAtOnce(host, "QEMU", spec, logOffset);
-  }
+  return await startProcess(host, "QEMU", { program, args }, spec, logOffset);
 }
 
 async function waitForQmp(
