@@ -1,7 +1,7 @@
 import { BangerError, reasonOf } from "../../base/errors.ts";
 import { formatBytes, GIB } from "../../base/units.ts";
 import { gunzip } from "./gzip.ts";
-import { unzstd } from "./zstd.ts";
+import { unzstd } from "./zstd/frames.ts";
 
 export type Compression = "none" | "gzip" | "zstd";
 

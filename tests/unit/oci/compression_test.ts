@@ -175,7 +175,7 @@ for (
     [
       "a damaged block",
       patched(zstd([["raw", bytes("x".repeat(40))]]), 6, 40 << 3 & 0xff | 0x05),
-      /block is damaged/,
+      /a code is unknown/,
     ],
   ] as const
 ) {

@@ -1,94 +1,94 @@
-import { Decompress } from "fzstd";
-import { BangerError } from "../../base/errors.ts";
-import { KIB, MIB } from "../../base/units.ts";
-import { ChunkCursor } from "../tar/chunk_cursor.ts";
+import { MIB } from "../../../base/units.ts";
+import { ChunkCursor } from "../../tar/chunk_cursor.ts";
+import { BlockDecoder, MAX_BLOCK_BYTES } from "./blocks.ts";
+import { corruptZstd } from "./errors.ts";
 
 const FRAME_MAGIC = 0xfd2fb528;
 /** To 0x184d2a5f. */
 const FIRST_SKIPPABLE_MAGIC = 0x184d2a50;
 /** What `zstd --long` writes by default, and what it takes without being told: a decoder holds all of it. */
 const MAX_WINDOW_BYTES = 128 * MIB;
-const MAX_BLOCK_BYTES = 128 * KIB;
 
 /**
  * Decompresses zstd: one frame or several, skippable ones between them skipped.
  *
- * The decoder trusts the window size that a frame asks for, so frames are taken apart here first. It does not
- * check a frame's checksum either: the layer's diff ID does.
+ * A decoder of our own: Deno 2.4 has none, and those for JavaScript hold whole files, or copy the window for
+ * each block. Frames' checksums are not checked: a layer's diff ID says more.
  *
+ * @returns chunks of up to 128 KiB, each valid until the next is asked for
  * @throws {BangerError} `corrupt_data`
  * Source: RFC 8878, section 3
  */
 export async function* unzstd(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const cursor = new ChunkCursor(input);
-  const decoded: Uint8Array[] = [];
   try {
     for (;;) {
       const magic = await cursor.take(4);
       if (magic.length === 0) return;
-      const value = number(magic, 4);
+      const value = littleEndian(magic, 4);
       if ((value & 0xfffffff0) >>> 0 === FIRST_SKIPPABLE_MAGIC) {
-        const length = number(await cursor.take(4), 4);
-        if (await cursor.skip(length) < length) throw corrupt("it ends inside a skippable frame");
-        continue;
-      }
-      if (value !== FRAME_MAGIC) throw corrupt("something else follows a frame");
-      // One decoder a frame: nothing of a frame before can leak into it.
-      const decoder = new Decompress((chunk) => {
-        if (chunk.length > 0) decoded.push(chunk);
-      });
-      for await (const piece of frame(cursor)) {
-        decode(decoder, piece.bytes, piece.isLast);
-        yield* decoded.splice(0);
-      }
+        const length = littleEndian(await cursor.take(4), 4);
+        if (await cursor.skip(length) < length) throw corruptZstd("it ends inside a skippable frame");
+      } else if (value === FRAME_MAGIC) yield* readFrame(cursor);
+      else throw corruptZstd("something else follows a frame");
     }
   } finally {
     await cursor.close();
   }
 }
 
-/** @param isLast the decoder keeps back a frame of a few bytes until it is told */
-function decode(decoder: Decompress, bytes: Uint8Array, isLast: boolean): void {
-  try {
-    decoder.push(bytes, isLast);
-  } catch (failure) {
-    throw corrupt("a block is damaged", failure);
-  }
+interface FrameHeader {
+  readonly windowBytes: number;
+  readonly contentBytes: number | undefined;
+  readonly hasChecksum: boolean;
 }
 
-/** The bytes of one frame, piece by piece, after its magic was read and with it again. */
-async function* frame(cursor: ChunkCursor): AsyncGenerator<{ bytes: Uint8Array; isLast: boolean }> {
+async function* readFrame(cursor: ChunkCursor): AsyncGenerator<Uint8Array> {
+  const { windowBytes, contentBytes, hasChecksum } = await readHeader(cursor);
+  const decoder = new BlockDecoder(windowBytes);
+  let outputBytes = 0;
+  for (let isLast = false; !isLast;) {
+    const header = littleEndian(await exactly(cursor, 3), 3);
+    isLast = (header & 1) !== 0;
+    const chunk = await readBlock(cursor, decoder, (header >> 1) & 3, header >> 3);
+    outputBytes += chunk.length;
+    if (chunk.length > 0) yield chunk;
+  }
+  if (contentBytes !== undefined && outputBytes !== contentBytes) {
+    throw corruptZstd("a frame does not have the size that it says");
+  }
+  if (hasChecksum) await exactly(cursor, 4);
+}
+
+async function readBlock(
+  cursor: ChunkCursor,
+  decoder: BlockDecoder,
+  type: number,
+  length: number,
+): Promise<Uint8Array> {
+  if (type === 3) throw corruptZstd("a block has a reserved type");
+  if (length > MAX_BLOCK_BYTES) throw corruptZstd("a block is larger than 128 KiB");
+  if (type === 1) return decoder.repeated((await exactly(cursor, 1))[0]!, length);
+  const body = await exactly(cursor, length);
+  return type === 0 ? decoder.raw(body) : decoder.compressed(body);
+}
+
+async function readHeader(cursor: ChunkCursor): Promise<FrameHeader> {
   const descriptor = (await exactly(cursor, 1))[0]!;
   const isSingleSegment = (descriptor & 0x20) !== 0;
-  const windowFieldBytes = isSingleSegment ? 0 : 1;
-  const dictionaryBytes = [0, 1, 2, 4][descriptor & 3]!;
   const sizeFlag = descriptor >> 6;
-  const sizeBytes = sizeFlag === 0 ? (isSingleSegment ? 1 : 0) : 1 << sizeFlag;
-  if ((descriptor & 0x08) !== 0) throw corrupt("a reserved bit is set");
-  if (dictionaryBytes !== 0) throw corrupt("it needs a dictionary");
-
-  const rest = (await exactly(cursor, windowFieldBytes + sizeBytes)).slice();
-  const window = isSingleSegment ? contentSize(rest, sizeFlag) : windowSize(rest[0]!);
-  // A single segment's window is its content: small content cannot harm, large must not be held.
-  if (window > MAX_WINDOW_BYTES) throw corrupt("its window is larger than 128 MiB");
-  yield { bytes: Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, descriptor, ...rest), isLast: false };
-  const checksumBytes = (descriptor & 0x04) === 0 ? 0 : 4;
-
-  for (let isLast = false; !isLast;) {
-    const header = (await exactly(cursor, 3)).slice();
-    const bits = number(header, 3);
-    isLast = (bits & 1) !== 0;
-    const type = (bits >> 1) & 3;
-    const length = bits >> 3;
-    if (type === 3) throw corrupt("a block has a reserved type");
-    if (length > MAX_BLOCK_BYTES) throw corrupt("a block is larger than 128 KiB");
-    const bodyBytes = (type === 1 ? 1 : length) + (isLast ? checksumBytes : 0);
-    const body = await exactly(cursor, bodyBytes);
-    const bytes = new Uint8Array(3 + body.length);
-    bytes.set(header);
-    bytes.set(body, 3);
-    yield { bytes, isLast };
-  }
+  const sizeFieldBytes = sizeFlag === 0 ? (isSingleSegment ? 1 : 0) : 1 << sizeFlag;
+  if ((descriptor & 0x08) !== 0) throw corruptZstd("a reserved bit is set");
+  if ((descriptor & 0x03) !== 0) throw corruptZstd("it needs a dictionary");
+  const rest = await exactly(cursor, (isSingleSegment ? 0 : 1) + sizeFieldBytes);
+  const sizeField = isSingleSegment ? rest : rest.subarray(1);
+  const contentBytes = sizeFieldBytes === 0
+    ? undefined
+    : littleEndian(sizeField, sizeFieldBytes) + (sizeFlag === 1 ? 256 : 0);
+  // A single segment's window is its content: a small one cannot harm, a large one must not be held.
+  const windowBytes = isSingleSegment ? contentBytes! : windowSize(rest[0]!);
+  if (windowBytes > MAX_WINDOW_BYTES) throw corruptZstd("its window is larger than 128 MiB");
+  return { windowBytes, contentBytes, hasChecksum: (descriptor & 0x04) !== 0 };
 }
 
 function windowSize(field: number): number {
@@ -96,13 +96,8 @@ function windowSize(field: number): number {
   return base + base / 8 * (field & 7);
 }
 
-function contentSize(field: Uint8Array, flag: number): number {
-  return number(field, field.length) + (flag === 1 ? 256 : 0);
-}
-
-/** Little-endian. */
-function number(bytes: Uint8Array, length: number): number {
-  if (bytes.length < length) throw corrupt("it ends inside a header");
+function littleEndian(bytes: Uint8Array, length: number): number {
+  if (bytes.length < length) throw corruptZstd("it ends inside a header");
   let value = 0;
   for (let i = length - 1; i >= 0; i--) value = value * 256 + bytes[i]!;
   return value;
@@ -110,15 +105,6 @@ function number(bytes: Uint8Array, length: number): number {
 
 async function exactly(cursor: ChunkCursor, length: number): Promise<Uint8Array> {
   const bytes = await cursor.take(length);
-  if (bytes.length < length) throw corrupt("it ends inside a frame");
+  if (bytes.length < length) throw corruptZstd("it ends inside a frame");
   return bytes;
-}
-
-function corrupt(why: string, cause?: unknown): BangerError {
-  return new BangerError(
-    "corrupt_data",
-    `Cannot decompress zstd data: ${why}`,
-    "Fetch or make the file again",
-    { cause },
-  );
 }

@@ -1,0 +1,249 @@
+import { backwardStart, load32 } from "./bits.ts";
+import { corruptZstd } from "./errors.ts";
+import { buildFseTable, type FseTable, readFseTable, singleSymbolTable } from "./fse.ts";
+
+/** One of the three codes of a sequence. Source: RFC 8878, section 3.1.1.3.2 and appendix A */
+interface CodeKind {
+  readonly symbolCount: number;
+  readonly maxAccuracyLog: number;
+  readonly predefined: FseTable;
+}
+
+// deno-fmt-ignore
+const LITERAL_LENGTHS: CodeKind = {
+  symbolCount: 36,
+  maxAccuracyLog: 9,
+  predefined: buildFseTable([
+    4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1, 1, 1, -1, -1, -1, -1,
+  ], 6),
+};
+// deno-fmt-ignore
+const MATCH_LENGTHS: CodeKind = {
+  symbolCount: 53,
+  maxAccuracyLog: 9,
+  predefined: buildFseTable([
+    1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1,
+  ], 6),
+};
+// deno-fmt-ignore
+const OFFSETS: CodeKind = {
+  symbolCount: 32,
+  maxAccuracyLog: 8,
+  predefined: buildFseTable([
+    1, 1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1,
+  ], 5),
+};
+
+const LITERAL_LENGTH_BITS = Uint8Array.from(
+  [...Array(16).fill(0), 1, 1, 1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
+);
+const MATCH_LENGTH_BITS = Uint8Array.from(
+  [...Array(32).fill(0), 1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
+);
+const LITERAL_LENGTH_BASES = basesOf(LITERAL_LENGTH_BITS, 0);
+const MATCH_LENGTH_BASES = basesOf(MATCH_LENGTH_BITS, 3);
+
+/** Each code begins where the one before ends. */
+function basesOf(bitCounts: Uint8Array, first: number): Uint32Array {
+  const bases = new Uint32Array(bitCounts.length);
+  let base = first;
+  for (const [code, bitCount] of bitCounts.entries()) {
+    bases[code] = base;
+    base += 2 ** bitCount;
+  }
+  return bases;
+}
+
+/** What sequences of one block leave for the next in their frame. */
+export interface SequenceState {
+  literalLengths?: FseTable;
+  offsets?: FseTable;
+  matchLengths?: FseTable;
+  /** The last three offsets, newest first. */
+  readonly recent: [number, number, number];
+}
+
+export function newSequenceState(): SequenceState {
+  return { recent: [1, 4, 8] };
+}
+
+/** Where sequences write, and how far back they may reach. */
+export interface Target {
+  readonly bytes: Uint8Array;
+  /** Where this block begins. */
+  readonly start: number;
+  /** How far it may go. */
+  readonly end: number;
+  /** The first byte of the window that there is. */
+  readonly windowStart: number;
+}
+
+/**
+ * Decodes the sequences section of a block and carries it out.
+ *
+ * @param bytes the block; bits are read from it, so it needs padding around it
+ * @param literals of this block
+ * @returns where in the target the block ends
+ * @throws {BangerError} `corrupt_data`
+ * Source: RFC 8878, section 3.1.1.3.2
+ */
+export function runSequences(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  literals: Uint8Array,
+  state: SequenceState,
+  target: Target,
+): number {
+  const { count, next } = readCount(bytes, start, end);
+  if (count === 0) {
+    if (next !== end) throw corruptZstd("something follows a block's literals");
+    return appendLiterals(literals, 0, target, target.start);
+  }
+  const first = readTables(bytes, next, end, state);
+  return execute(bytes, first, end, count, literals, state, target);
+}
+
+function readCount(bytes: Uint8Array, start: number, end: number): { count: number; next: number } {
+  const byte = start < end ? bytes[start]! : 256;
+  const length = byte < 128 ? 1 : byte < 255 ? 2 : 3;
+  if (start + length > end) throw corruptZstd("a block has no sequences section");
+  if (byte < 128) return { count: byte, next: start + 1 };
+  if (byte < 255) return { count: ((byte - 128) << 8) + bytes[start + 1]!, next: start + 2 };
+  return { count: bytes[start + 1]! + (bytes[start + 2]! << 8) + 0x7f00, next: start + 3 };
+}
+
+/** @returns where the bit stream begins */
+function readTables(bytes: Uint8Array, start: number, end: number, state: SequenceState): number {
+  if (start >= end) throw corruptZstd("a block has no sequences section");
+  const modes = bytes[start]!;
+  if ((modes & 3) !== 0) throw corruptZstd("a reserved bit is set");
+  let at = start + 1;
+  const read = (mode: number, kind: CodeKind, before: FseTable | undefined): FseTable => {
+    if (mode === 0) return kind.predefined;
+    if (mode === 3) {
+      if (before === undefined) throw corruptZstd("a block repeats a table that there was not");
+      return before;
+    }
+    if (mode === 1) {
+      const symbol = at < end ? bytes[at++]! : Infinity;
+      if (symbol >= kind.symbolCount) throw corruptZstd("a code is unknown");
+      return singleSymbolTable(symbol);
+    }
+    const { table, next } = readFseTable(bytes, at, end, kind.maxAccuracyLog, kind.symbolCount);
+    at = next;
+    return table;
+  };
+  state.literalLengths = read(modes >> 6, LITERAL_LENGTHS, state.literalLengths);
+  state.offsets = read((modes >> 4) & 3, OFFSETS, state.offsets);
+  state.matchLengths = read((modes >> 2) & 3, MATCH_LENGTHS, state.matchLengths);
+  return at;
+}
+
+/**
+ * One loop for all of it: this is where decompression spends its time. Bits are read inline, the longest field
+ * (an offset of up to 27 bits for the windows that are allowed) in two steps.
+ */
+function execute(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  count: number,
+  literals: Uint8Array,
+  state: SequenceState,
+  target: Target,
+): number {
+  const { bytes: out, windowStart } = target;
+  const literalTable = state.literalLengths!;
+  const offsetTable = state.offsets!;
+  const matchTable = state.matchLengths!;
+  const origin = start * 8;
+  let position = backwardStart(bytes, start, end);
+  /** At most 25 bits. */
+  const read = (bitCount: number): number => {
+    position -= bitCount;
+    return (load32(bytes, position >> 3) >>> (position & 7)) & ((1 << bitCount) - 1);
+  };
+  let literalState = read(literalTable.accuracyLog);
+  let offsetState = read(offsetTable.accuracyLog);
+  let matchState = read(matchTable.accuracyLog);
+  let [recent1, recent2, recent3] = state.recent;
+  let at = target.start;
+  let literalAt = 0;
+
+  for (let i = 1;; i++) {
+    const offsetCode = offsetTable.symbols[offsetState]!;
+    const matchCode = matchTable.symbols[matchState]!;
+    const literalCode = literalTable.symbols[literalState]!;
+    if (offsetCode > 28) throw corruptZstd("an offset is larger than any window");
+    const lowBits = offsetCode > 16 ? offsetCode - 16 : 0;
+    const highBits = read(offsetCode - lowBits);
+    const offsetValue = (1 << offsetCode) + (highBits << lowBits) + read(lowBits);
+    const matchLength = MATCH_LENGTH_BASES[matchCode]! + read(MATCH_LENGTH_BITS[matchCode]!);
+    const literalLength = LITERAL_LENGTH_BASES[literalCode]! + read(LITERAL_LENGTH_BITS[literalCode]!);
+
+    let offset: number;
+    if (offsetValue > 3) {
+      offset = offsetValue - 3;
+      recent3 = recent2;
+      recent2 = recent1;
+      recent1 = offset;
+    } else {
+      // Without literals the newest offset makes no sense: the others move up.
+      const which = literalLength === 0 ? offsetValue + 1 : offsetValue;
+      offset = which === 1 ? recent1 : which === 2 ? recent2 : which === 3 ? recent3 : recent1 - 1;
+      if (which > 2) recent3 = recent2;
+      if (which > 1) {
+        recent2 = recent1;
+        recent1 = offset;
+      }
+    }
+
+    const matchAt = at + literalLength;
+    if (literalAt + literalLength > literals.length || matchAt + matchLength > target.end) {
+      throw corruptZstd("a block is larger than allowed");
+    }
+    if (offset === 0 || offset > matchAt - windowStart) {
+      throw corruptZstd("an offset leads out of the window");
+    }
+    copyLiterals(literals, literalAt, literalLength, out, at);
+    literalAt += literalLength;
+    copyMatch(out, matchAt, offset, matchLength);
+    at = matchAt + matchLength;
+
+    if (i === count) break;
+    literalState = literalTable.baselines[literalState]! + read(literalTable.bitCounts[literalState]!);
+    matchState = matchTable.baselines[matchState]! + read(matchTable.bitCounts[matchState]!);
+    offsetState = offsetTable.baselines[offsetState]! + read(offsetTable.bitCounts[offsetState]!);
+    if (position < origin) throw corruptZstd("sequences are cut off");
+  }
+  if (position !== origin) throw corruptZstd("sequences do not end where they should");
+  state.recent[0] = recent1;
+  state.recent[1] = recent2;
+  state.recent[2] = recent3;
+  return appendLiterals(literals, literalAt, target, at);
+}
+
+/** A call costs more than a loop over a few bytes. */
+const LOOP_BYTES = 48;
+
+function copyLiterals(from: Uint8Array, fromAt: number, length: number, to: Uint8Array, toAt: number): void {
+  if (length > LOOP_BYTES) to.set(from.subarray(fromAt, fromAt + length), toAt);
+  else for (let i = 0; i < length; i++) to[toAt + i] = from[fromAt + i]!;
+}
+
+function copyMatch(bytes: Uint8Array, at: number, offset: number, length: number): void {
+  const from = at - offset;
+  // A match may reach into what it writes itself: then the order of the bytes matters.
+  if (length > LOOP_BYTES && offset >= length) bytes.copyWithin(at, from, from + length);
+  else if (offset === 1) bytes.fill(bytes[from]!, at, at + length);
+  else for (let i = 0; i < length; i++) bytes[at + i] = bytes[from + i]!;
+}
+
+function appendLiterals(literals: Uint8Array, from: number, target: Target, at: number): number {
+  const rest = literals.subarray(from);
+  if (at + rest.length > target.end) throw corruptZstd("a block is larger than allowed");
+  target.bytes.set(rest, at);
+  return at + rest.length;
+}
