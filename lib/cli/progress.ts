@@ -32,7 +32,7 @@ export async function showOperation(
     const finished = await followOperation(client, operation, (event) => line?.show(event));
     return finished.result ?? "";
   } finally {
-    line?.end();
+    await line?.end();
   }
 }
 
@@ -71,9 +71,11 @@ class ProgressLine {
     this.#draw();
   }
 
-  end(): void {
+  /** Resolves when all of it is written. */
+  async end(): Promise<void> {
     clearInterval(this.#timer);
     this.#write(this.#clear());
+    await this.#pending;
   }
 
   #endStage(atMs: number): void {

@@ -2,6 +2,7 @@ import { Buffer } from "node:buffer";
 import { BangerError, reasonOf } from "../base/errors.ts";
 import type { Files, Host, Progress } from "../base/host.ts";
 import { parseImageSource } from "../base/image_source.ts";
+import { MIB } from "../base/units.ts";
 import type { FoundImage } from "../oci/images.ts";
 import type { Digest } from "../oci/model/digest.ts";
 import { parsePlatform } from "../oci/model/platform.ts";
@@ -13,6 +14,8 @@ import { ociRoot } from "./oci_root.ts";
 import { newId, type Publisher } from "./publish.ts";
 import { digestOfDisk } from "./registered.ts";
 import type { ImageSources } from "./sources.ts";
+
+const COMPARED_BYTES = 4 * MIB;
 
 interface VerifyOptions {
   readonly paths: Pick<Paths, "imagesDirectory">;
@@ -132,52 +135,22 @@ function sourceGone({ name, source }: ImageRecord, why: string): BangerError {
 
 /** @returns the offset of the first byte that is not the same */
 async function firstDifference(
-  files: Pick<Files, "readStream">,
+  files: Pick<Files, "open">,
   a: string,
   b: string,
   signal: AbortSignal,
 ): Promise<number | undefined> {
-  const left = new ByteReader(files.readStream(a));
-  const right = new ByteReader(files.readStream(b));
-  await using _left = left;
-  await using _right = right;
-  for (let at = 0;;) {
+  await using left = await files.open(a, { read: true });
+  await using right = await files.open(b, { read: true });
+  const [x, y] = [new Uint8Array(COMPARED_BYTES), new Uint8Array(COMPARED_BYTES)];
+  for (let at = 0;; at += COMPARED_BYTES) {
     signal.throwIfAborted();
-    const [x, y] = [await left.peek(), await right.peek()];
-    if (x === undefined || y === undefined) return x === y ? undefined : at;
-    const length = Math.min(x.length, y.length);
+    const [inX, inY] = await Promise.all([left.readAt(x, at), right.readAt(y, at)]);
+    const length = Math.min(inX, inY);
     if (Buffer.compare(x.subarray(0, length), y.subarray(0, length)) !== 0) {
       return at + x.findIndex((byte, index) => byte !== y[index]);
     }
-    left.skip(length);
-    right.skip(length);
-    at += length;
-  }
-}
-
-/** A stream whose chunks can be used up in parts. */
-class ByteReader implements AsyncDisposable {
-  readonly #chunks: AsyncIterator<Uint8Array>;
-  #rest: Uint8Array = new Uint8Array();
-
-  constructor(stream: AsyncIterable<Uint8Array>) {
-    this.#chunks = stream[Symbol.asyncIterator]();
-  }
-
-  async peek(): Promise<Uint8Array | undefined> {
-    while (this.#rest.length === 0) {
-      const { done, value } = await this.#chunks.next();
-      if (done) return undefined;
-      this.#rest = value;
-    }
-    return this.#rest;
-  }
-
-  skip(length: number): void {
-    this.#rest = this.#rest.subarray(length);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#chunks.return?.();
+    if (inX !== inY) return at + length;
+    if (length < COMPARED_BYTES) return undefined;
   }
 }

@@ -1,27 +1,22 @@
 import assert from "node:assert/strict";
 import { compileAll } from "../../scripts/build.ts";
-import { BANGER, banger, BIN, daemonPid, HOME, isAlive, killDaemon, ok, STATE, until } from "./fixture.ts";
+import {
+  BANGER,
+  banger,
+  BIN,
+  daemonPid,
+  HOME,
+  isAlive,
+  killDaemon,
+  ok,
+  otherHome,
+  STATE,
+  until,
+} from "./fixture.ts";
 
 async function sha256(path: string): Promise<string> {
   const { stdout } = await new Deno.Command("sha256sum", { args: [path] }).output();
   return new TextDecoder().decode(stdout).split(" ")[0]!;
-}
-
-async function otherHome(): Promise<{ HOME: string } & AsyncDisposable> {
-  const home = await Deno.makeTempDir({ prefix: "banger-other-" });
-  return {
-    HOME: home,
-    async [Symbol.asyncDispose]() {
-      const env = { HOME: home };
-      await banger(["daemon", "stop", "--force"], { env });
-      await until(async () => (await banger(["daemon", "status"], { env })).code === 1, "its daemon is gone");
-      // The daemon's last act is to close its database.
-      await until(
-        () => Deno.remove(home, { recursive: true }).then(() => true, () => false),
-        `${home} is removed`,
-      );
-    },
-  };
 }
 
 Deno.test("the one installed file carries the others, byte for byte, and needs nothing beside it", async () => {

@@ -146,3 +146,21 @@ export async function assertCleanFilesystem(path: string): Promise<void> {
   const text = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
   assert.equal(code, 0, `e2fsck -fn ${path}:\n${text}`);
 }
+
+/** A home of its own, with its own daemon; both are gone afterwards. */
+export async function otherHome(): Promise<{ HOME: string } & AsyncDisposable> {
+  const home = await Deno.makeTempDir({ prefix: "banger-other-" });
+  return {
+    HOME: home,
+    async [Symbol.asyncDispose]() {
+      const env = { HOME: home };
+      await banger(["daemon", "stop", "--force"], { env });
+      await until(async () => (await banger(["daemon", "status"], { env })).code === 1, "its daemon is gone");
+      // The daemon's last act is to close its database.
+      await until(
+        () => Deno.remove(home, { recursive: true }).then(() => true, () => false),
+        `${home} is removed`,
+      );
+    },
+  };
+}

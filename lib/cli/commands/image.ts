@@ -4,6 +4,7 @@ import type { Terminal } from "../../base/terminal.ts";
 import { formatBytes } from "../../base/units.ts";
 import { type Command, flag, requiredArgument } from "../command.ts";
 import { age, fields, print, printJson, table } from "../output.ts";
+import { imageParam } from "./image_param.ts";
 import { IMAGE_MAKING_COMMANDS } from "./image_making.ts";
 
 const JSON_OPTION = { flags: "--json", summary: "as JSON" } as const;
@@ -64,7 +65,7 @@ const show: Command = {
   async run({ daemon, terminal }, input) {
     const client = await daemon.connect();
     const image =
-      await (await client.v1.images[":name"].$get({ param: { name: requiredArgument(input, 0) } })).json();
+      await (await client.v1.images[":name"].$get({ param: imageParam(requiredArgument(input, 0)) })).json();
     if (flag(input, "json")) await printJson(terminal, image);
     else {
       await print(
@@ -101,7 +102,7 @@ const remove: Command = {
   async run({ daemon }, input) {
     const client = await daemon.connect();
     for (const name of input.arguments) {
-      if (name !== undefined) await client.v1.images[":name"].$delete({ param: { name } });
+      if (name !== undefined) await client.v1.images[":name"].$delete({ param: imageParam(name) });
     }
     return 0;
   },

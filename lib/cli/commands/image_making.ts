@@ -5,6 +5,7 @@ import { absoluteImageSource } from "../../base/image_source.ts";
 import { formatBytes, parseSizeBytes } from "../../base/units.ts";
 import { type Command, type Context, flag, type Input, requiredArgument, textOption } from "../command.ts";
 import { print, printJson } from "../output.ts";
+import { imageParam } from "./image_param.ts";
 import { showOperation } from "../progress.ts";
 
 const QUIET_OPTION = { flags: "-q, --quiet", summary: "say nothing while working" } as const;
@@ -102,7 +103,7 @@ const promote: Command = {
   options: [QUIET_OPTION],
   async run(context, input) {
     const client = await context.daemon.connect();
-    const param = { name: requiredArgument(input, 0) };
+    const param = imageParam(requiredArgument(input, 0));
     const response = await client.v1.images[":name"].promote.$post({ param });
     await showOperation(context, client, await response.json(), { quiet: flag(input, "quiet") });
     return 0;
@@ -116,7 +117,7 @@ const verify: Command = {
   options: [QUIET_OPTION],
   async run(context, input) {
     const client = await context.daemon.connect();
-    const param = { name: requiredArgument(input, 0) };
+    const param = imageParam(requiredArgument(input, 0));
     const response = await client.v1.images[":name"].verify.$post({ param });
     const name = await showOperation(context, client, await response.json(), { quiet: flag(input, "quiet") });
     await print(context.terminal, `${name} is what its source gives`);
