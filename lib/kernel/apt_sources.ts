@@ -25,7 +25,7 @@ export function parseAptSources(path: string, text: string): AptSource[] {
   return entries.filter(isDebian);
 }
 
-/** For a person's mirror: `deb.debian.org/debian`, `.../debian-security`, `mirror+file:/etc/apt/mirrors/debian.list`. */
+/** For a person's mirror: `mirror.example/debian`, `.../debian-security`, `mirror+file:/etc/apt/mirrors/debian.list`. */
 function isDebian({ uris, suites }: AptSource): boolean {
   return uris.length > 0 && uris.every((uri) => DEBIAN_PATH.test(uri)) &&
     suites.length > 0 && suites.every((suite) => RELEASE.test(releaseOf(suite)));

@@ -4,13 +4,13 @@ import { formatAptSources, isMainArchive, parseAptSources } from "../../../lib/k
 const DEB822 = `# a comment
 Types: deb deb-src
 # one inside
-URIs: http://deb.debian.org/debian
+URIs: http://mirror.example/debian
 Suites: bookworm bookworm-updates
 Components: main contrib
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
 Types: deb
-URIs: http://deb.debian.org/debian-security
+URIs: http://mirror.example/debian-security
 Suites: bookworm-security
 Components: main
 signed-by:
@@ -24,7 +24,7 @@ Check-Valid-Until: no
 Deno.test("deb822 sources: fields in any case, comments, key blocks", () => {
   const [main, security, ...more] = parseAptSources("/etc/apt/sources.list.d/debian.sources", DEB822);
   assert.deepEqual(main, {
-    uris: ["http://deb.debian.org/debian"],
+    uris: ["http://mirror.example/debian"],
     suites: ["bookworm", "bookworm-updates"],
     signedBy: "/usr/share/keyrings/debian-archive-keyring.gpg",
     ignoresExpiry: false,
@@ -38,16 +38,16 @@ Deno.test("one-line sources: options, comments, other kinds", () => {
   const sources = parseAptSources(
     "/etc/apt/sources.list",
     [
-      "# deb http://deb.debian.org/debian sid main",
-      "deb-src http://deb.debian.org/debian bookworm main",
-      "deb http://deb.debian.org/debian/ bookworm main non-free # tail",
+      "# deb http://mirror.example/debian sid main",
+      "deb-src http://mirror.example/debian bookworm main",
+      "deb http://mirror.example/debian/ bookworm main non-free # tail",
       "  deb [ arch=amd64,arm64 signed-by=/a.gpg,/b.gpg ] https://mirror.example/pub/debian trixie contrib main",
       "deb mirror+file:/etc/apt/mirrors/debian.list trixie-backports main",
       "deb http://archive.debian.org/debian-security buster/updates main",
     ].join("\n"),
   );
   assert.deepEqual(sources.map(({ uris, suites, signedBy }) => [uris[0], suites[0], signedBy]), [
-    ["http://deb.debian.org/debian/", "bookworm", undefined],
+    ["http://mirror.example/debian/", "bookworm", undefined],
     ["https://mirror.example/pub/debian", "trixie", "/a.gpg /b.gpg"],
     ["mirror+file:/etc/apt/mirrors/debian.list", "trixie-backports", undefined],
     ["http://archive.debian.org/debian-security", "buster/updates", undefined],
@@ -61,7 +61,7 @@ for (
     ["a vendor's component", "deb https://download.docker.com/linux/debian bookworm stable"],
     ["a vendor's suite", "deb https://apt.postgresql.org/debian bookworm-pgdg main"],
     ["a flat repository", "deb file:/srv/debian ./"],
-    ["no main component", "deb http://deb.debian.org/debian bookworm non-free"],
+    ["no main component", "deb http://mirror.example/debian bookworm non-free"],
     ["nonsense", "deb"],
   ] as const
 ) {
