@@ -5,13 +5,17 @@ import type { Files } from "../base/host.ts";
 
 const MAX_CONFIG_BYTES = 1024 * 1024;
 
-/** `host[:port]`, with a path for a part of a registry. */
-const place = z.string().regex(/^[A-Za-z0-9.[\]:_/-]+$/, "write host[:port][/path], without a scheme");
+const HOST = String.raw`(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?`;
+const host = z.string().regex(new RegExp(`^${HOST}$`), "write host or host:port, without a scheme");
+const place = z.string().regex(
+  new RegExp(`^${HOST}(?:/[a-z0-9._-]+)*$`),
+  "write host[:port][/path], without a scheme",
+);
 
 const configSchema = z.object({
   registries: z.object({
     /** Hosts, with their port, that are spoken to over plain HTTP. */
-    insecure: z.array(place).default([]),
+    insecure: z.array(host).default([]),
     /** Asked before the registry itself. */
     mirrors: z.array(z.object({ prefix: place, location: place }).strict()).default([]),
   }).strict().default({ insecure: [], mirrors: [] }),

@@ -4,7 +4,7 @@ import { parseReference } from "../oci/model/reference.ts";
 
 /** Leaves room for what is added where a name is taken. */
 const MAX_LENGTH = 100;
-const ARCHIVE_SUFFIX = /\.(?:tar(?:\.(?:gz|zst|xz))?|tgz|tzst|oci|docker)$/i;
+const ARCHIVE_SUFFIX = /(?:\.(?:oci|docker))?\.(?:tar(?:\.(?:gz|zst))?|tgz|tzst|oci)$/i;
 
 /**
  * The name that an image gets where nobody gave it one: the last part of its repository or path, and its tag
