@@ -55,6 +55,11 @@ export function load32(bytes: Uint8Array, at: number): number {
   return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
 }
 
+/** At most 25 bits from a position on. */
+export function bitsAt(bytes: Uint8Array, position: number, count: number): number {
+  return (load32(bytes, position >> 3) >>> (position & 7)) & ((1 << count) - 1);
+}
+
 /** Of a number above zero: 0 for 1, 1 for 2 and 3, … */
 export function highestBit(value: number): number {
   return 31 - Math.clz32(value);

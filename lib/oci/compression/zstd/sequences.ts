@@ -1,4 +1,5 @@
-import { backwardStart, load32 } from "./bits.ts";
+import { KIB } from "../../../base/units.ts";
+import { backwardStart, bitsAt } from "./bits.ts";
 import { corruptZstd } from "./errors.ts";
 import { buildFseTable, type FseTable, readFseTable, singleSymbolTable } from "./fse.ts";
 
@@ -55,17 +56,30 @@ function basesOf(bitCounts: Uint8Array, first: number): Uint32Array {
   return bases;
 }
 
-/** What sequences of one block leave for the next in their frame. */
+/** A match has three bytes at least, and a block 128 KiB at most. */
+const MAX_SEQUENCES = Math.floor(128 * KIB / 3);
+/** For the largest window that is allowed, 128 MiB. */
+const MAX_OFFSET_CODE = 28;
+
+/** What sequences of one block leave for the next in their frame, and room to decode them in. */
 export interface SequenceState {
   literalLengths?: FseTable;
   offsets?: FseTable;
   matchLengths?: FseTable;
   /** The last three offsets, newest first. */
-  readonly recent: [number, number, number];
+  readonly recent: Uint32Array;
+  readonly offsetValues: Uint32Array;
+  readonly matchSizes: Uint32Array;
+  readonly literalSizes: Uint32Array;
 }
 
 export function newSequenceState(): SequenceState {
-  return { recent: [1, 4, 8] };
+  return {
+    recent: Uint32Array.of(1, 4, 8),
+    offsetValues: new Uint32Array(MAX_SEQUENCES),
+    matchSizes: new Uint32Array(MAX_SEQUENCES),
+    literalSizes: new Uint32Array(MAX_SEQUENCES),
+  };
 }
 
 /** Where sequences write, and how far back they may reach. */
@@ -101,8 +115,10 @@ export function runSequences(
     if (next !== end) throw corruptZstd("something follows a block's literals");
     return appendLiterals(literals, 0, target, target.start);
   }
+  if (count > MAX_SEQUENCES) throw corruptZstd("a block is larger than allowed");
   const first = readTables(bytes, next, end, state);
-  return execute(bytes, first, end, count, literals, state, target);
+  decodeSequences(bytes, first, end, count, state);
+  return execute(count, literals, state, target);
 }
 
 function readCount(bytes: Uint8Array, start: number, end: number): { count: number; next: number } {
@@ -142,87 +158,92 @@ function readTables(bytes: Uint8Array, start: number, end: number, state: Sequen
 }
 
 /**
- * One loop for all of it: this is where decompression spends its time. Bits are read inline, the longest field
- * (an offset of up to 27 bits for the windows that are allowed) in two steps.
+ * Decodes a block's sequences: offset value, match length and literal length of each. Bits are taken without a
+ * call that keeps the position, since this is where decompression spends its time.
  */
-function execute(
+function decodeSequences(
   bytes: Uint8Array,
   start: number,
   end: number,
   count: number,
-  literals: Uint8Array,
   state: SequenceState,
-  target: Target,
-): number {
-  const { bytes: out, windowStart } = target;
+): void {
+  const { offsetValues, matchSizes, literalSizes } = state;
   const literalTable = state.literalLengths!;
   const offsetTable = state.offsets!;
   const matchTable = state.matchLengths!;
   const origin = start * 8;
   let position = backwardStart(bytes, start, end);
-  /** At most 25 bits. */
-  const read = (bitCount: number): number => {
-    position -= bitCount;
-    return (load32(bytes, position >> 3) >>> (position & 7)) & ((1 << bitCount) - 1);
-  };
-  let literalState = read(literalTable.accuracyLog);
-  let offsetState = read(offsetTable.accuracyLog);
-  let matchState = read(matchTable.accuracyLog);
-  let [recent1, recent2, recent3] = state.recent;
+  let literalState = bitsAt(bytes, position -= literalTable.accuracyLog, literalTable.accuracyLog);
+  let offsetState = bitsAt(bytes, position -= offsetTable.accuracyLog, offsetTable.accuracyLog);
+  let matchState = bitsAt(bytes, position -= matchTable.accuracyLog, matchTable.accuracyLog);
+  for (let i = 0;; i++) {
+    const offsetCode = offsetTable.symbols[offsetState]!;
+    if (offsetCode > MAX_OFFSET_CODE) throw corruptZstd("an offset is larger than any window");
+    // More bits than one load gives: in two steps.
+    const lowBits = offsetCode > 16 ? offsetCode - 16 : 0;
+    const highPart = bitsAt(bytes, position -= offsetCode - lowBits, offsetCode - lowBits) << lowBits;
+    offsetValues[i] = (1 << offsetCode) + highPart + bitsAt(bytes, position -= lowBits, lowBits);
+    const matchCode = matchTable.symbols[matchState]!;
+    const matchBits = MATCH_LENGTH_BITS[matchCode]!;
+    matchSizes[i] = MATCH_LENGTH_BASES[matchCode]! + bitsAt(bytes, position -= matchBits, matchBits);
+    const literalCode = literalTable.symbols[literalState]!;
+    const literalBits = LITERAL_LENGTH_BITS[literalCode]!;
+    literalSizes[i] = LITERAL_LENGTH_BASES[literalCode]! +
+      bitsAt(bytes, position -= literalBits, literalBits);
+    if (i === count - 1) break;
+
+    const literalNext = literalTable.bitCounts[literalState]!;
+    literalState = literalTable.baselines[literalState]! +
+      bitsAt(bytes, position -= literalNext, literalNext);
+    const matchNext = matchTable.bitCounts[matchState]!;
+    matchState = matchTable.baselines[matchState]! + bitsAt(bytes, position -= matchNext, matchNext);
+    const offsetNext = offsetTable.bitCounts[offsetState]!;
+    offsetState = offsetTable.baselines[offsetState]! + bitsAt(bytes, position -= offsetNext, offsetNext);
+    if (position < origin) throw corruptZstd("sequences are cut off");
+  }
+  if (position !== origin) throw corruptZstd("sequences do not end where they should");
+}
+
+/** Copies literals and matches. @returns where the block ends */
+function execute(count: number, literals: Uint8Array, state: SequenceState, target: Target): number {
+  const { offsetValues, matchSizes, literalSizes, recent } = state;
+  const { bytes: out, windowStart } = target;
   let at = target.start;
   let literalAt = 0;
-
-  for (let i = 1;; i++) {
-    const offsetCode = offsetTable.symbols[offsetState]!;
-    const matchCode = matchTable.symbols[matchState]!;
-    const literalCode = literalTable.symbols[literalState]!;
-    if (offsetCode > 28) throw corruptZstd("an offset is larger than any window");
-    const lowBits = offsetCode > 16 ? offsetCode - 16 : 0;
-    const highBits = read(offsetCode - lowBits);
-    const offsetValue = (1 << offsetCode) + (highBits << lowBits) + read(lowBits);
-    const matchLength = MATCH_LENGTH_BASES[matchCode]! + read(MATCH_LENGTH_BITS[matchCode]!);
-    const literalLength = LITERAL_LENGTH_BASES[literalCode]! + read(LITERAL_LENGTH_BITS[literalCode]!);
-
-    let offset: number;
-    if (offsetValue > 3) {
-      offset = offsetValue - 3;
-      recent3 = recent2;
-      recent2 = recent1;
-      recent1 = offset;
-    } else {
-      // Without literals the newest offset makes no sense: the others move up.
-      const which = literalLength === 0 ? offsetValue + 1 : offsetValue;
-      offset = which === 1 ? recent1 : which === 2 ? recent2 : which === 3 ? recent3 : recent1 - 1;
-      if (which > 2) recent3 = recent2;
-      if (which > 1) {
-        recent2 = recent1;
-        recent1 = offset;
-      }
-    }
-
-    const matchAt = at + literalLength;
-    if (literalAt + literalLength > literals.length || matchAt + matchLength > target.end) {
+  for (let i = 0; i < count; i++) {
+    const literalSize = literalSizes[i]!;
+    const matchSize = matchSizes[i]!;
+    const offset = nextOffset(recent, offsetValues[i]!, literalSize);
+    const matchAt = at + literalSize;
+    if (literalAt + literalSize > literals.length || matchAt + matchSize > target.end) {
       throw corruptZstd("a block is larger than allowed");
     }
     if (offset === 0 || offset > matchAt - windowStart) {
       throw corruptZstd("an offset leads out of the window");
     }
-    copyLiterals(literals, literalAt, literalLength, out, at);
-    literalAt += literalLength;
-    copyMatch(out, matchAt, offset, matchLength);
-    at = matchAt + matchLength;
-
-    if (i === count) break;
-    literalState = literalTable.baselines[literalState]! + read(literalTable.bitCounts[literalState]!);
-    matchState = matchTable.baselines[matchState]! + read(matchTable.bitCounts[matchState]!);
-    offsetState = offsetTable.baselines[offsetState]! + read(offsetTable.bitCounts[offsetState]!);
-    if (position < origin) throw corruptZstd("sequences are cut off");
+    copyLiterals(literals, literalAt, literalSize, out, at);
+    literalAt += literalSize;
+    copyMatch(out, matchAt, offset, matchSize);
+    at = matchAt + matchSize;
   }
-  if (position !== origin) throw corruptZstd("sequences do not end where they should");
-  state.recent[0] = recent1;
-  state.recent[1] = recent2;
-  state.recent[2] = recent3;
   return appendLiterals(literals, literalAt, target, at);
+}
+
+/** Values up to three stand for recent offsets. Source: RFC 8878, section 3.1.1.5 */
+function nextOffset(recent: Uint32Array, value: number, literalSize: number): number {
+  let offset: number;
+  // Without literals the newest offset makes no sense: the others move up.
+  const which = value > 3 ? 4 : literalSize === 0 ? value + 1 : value;
+  if (value > 3) offset = value - 3;
+  else if (which === 4) offset = recent[0]! - 1;
+  else offset = recent[which - 1]!;
+  if (which > 2) recent[2] = recent[1]!;
+  if (which > 1) {
+    recent[1] = recent[0]!;
+    recent[0] = offset;
+  }
+  return offset;
 }
 
 /** A call costs more than a loop over a few bytes. */
