@@ -26,6 +26,7 @@ export interface AgentRuntime {
 
 /** The environment is the agent's alone: it makes its commands' anew. */
 export const AGENT_WRAPPER = `#!/run/banger/bin/busybox sh
+# shellcheck shell=dash
 # Written by banger: this image's C library is not one that the agent runs with, so it has its own.
 LD_LIBRARY_PATH=${RUNTIME_DIRECTORY} exec ${RUNTIME_AGENT_PATH} "$@"
 `;

@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
-import { GUEST_TEXTS } from "../../../lib/guest/files/inject.ts";
+import { AGENT_WRAPPER } from "../../../lib/guest/files/agent_runtime.ts";
+import { AGENT_PATH, GUEST_TEXTS } from "../../../lib/guest/files/inject.ts";
 import { requireTools, run, temporaryDirectory, write } from "./tools.ts";
 
-const SCRIPTS = GUEST_TEXTS.filter(({ text }) => text.startsWith("#!"));
+const SCRIPTS = [...GUEST_TEXTS, { path: AGENT_PATH, text: AGENT_WRAPPER }]
+  .filter(({ text }) => text.startsWith("#!"));
 
 Deno.test("the guest's scripts are what shellcheck accepts", async () => {
   await requireTools("shellcheck");
-  assert.equal(SCRIPTS.length, 2);
+  assert.equal(SCRIPTS.length, 3);
   await using directory = await temporaryDirectory();
   for (const { path, text } of SCRIPTS) {
     const file = `${directory.path}/${path.split("/").at(-1)}`;
