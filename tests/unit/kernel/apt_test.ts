@@ -8,7 +8,7 @@ import { realHost } from "../../../lib/sys/host.ts";
 import { BUSYBOX_CONTROL, deb, KERNEL_CONTROL, kernelPackageFiles } from "./fixtures.ts";
 import { inTemporaryDirectory, isBanger, NEVER, RecordedProgress, recordingDiskBuilder } from "./support.ts";
 
-const SOURCES = "deb http://deb.debian.org/debian bookworm main\ndeb http://vendor.example/x bookworm main\n";
+const SOURCES = "deb http://mirror.example/debian bookworm main\ndeb http://vendor.example/x bookworm main\n";
 const DEBIAN = parseKernelName("debian");
 
 interface Archive {
@@ -161,7 +161,7 @@ Deno.test("apt runs with private directories, without the host's hooks, with ver
 Deno.test("a suite of one's own takes the place of the host's", async () => {
   const archive = {
     ...debianArchive(),
-    sources: "deb http://deb.debian.org/debian-security bookworm-security main\n" + SOURCES,
+    sources: "deb http://mirror.example/debian-security bookworm-security main\n" + SOURCES,
   };
   await withArchive(archive, async ({ host, directory }) => {
     const apt = new AptFetcher(host, `${directory}/apt`, "forky");
