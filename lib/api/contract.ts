@@ -126,7 +126,10 @@ export const pullImageSchema = z.object({
   image: parsedBy(parseImageRequest),
   name: parsedBy(parseImageName).optional(),
   platform: z.string().max(100).optional(),
-  sizeBytes: z.number().int().min(16 * MIB).max(16 * 1024 * 1024 * MIB).optional(),
+  sizeBytes: z.number().int()
+    .min(16 * MIB, "Cannot make so small a disk: 16 MiB is the least")
+    .max(16 * 1024 * 1024 * MIB, "Cannot make so large a disk: 16 TiB is the most")
+    .optional(),
 }).strict().openapi("PullImage");
 export type PullImage = z.infer<typeof pullImageSchema>;
 

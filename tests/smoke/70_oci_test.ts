@@ -12,6 +12,7 @@ import { archive, directory, file, member, symlink } from "../unit/oci/archive.t
 import {
   assertCleanFilesystem,
   banger,
+  HOME,
   ok,
   otherHome,
   refused,
@@ -243,6 +244,23 @@ Deno.test("vm create takes a reference, and what was pulled by it needs no regis
   await Deno.remove(`${made.path}/registry`, { recursive: true });
   await using _vm = removing("offline");
   await ok(["vm", "create", "--no-start", "--name", "offline", "--image", reference]);
+});
+
+Deno.test("a mirror in config.toml stands in for a registry at once, and unknown keys are refused", async () => {
+  await using made = await registryWithImage();
+  await using _images = removingImages("web-v1");
+  const path = `${HOME}/.config/banger/config.toml`;
+  await Deno.mkdir(`${HOME}/.config/banger`, { recursive: true });
+  try {
+    await Deno.writeTextFile(path, "[registries]\ninsecur = []\n");
+    await refused(["image", "pull", "web:v1"], 2, /config\.toml: registries: .*insecur/);
+    const mirror = `prefix = "docker.io/library"\nlocation = "${made.host}/team"\n`;
+    await Deno.writeTextFile(path, `[[registries.mirrors]]\n${mirror}`);
+    assert.equal(await ok(["image", "pull", "web:v1"]), "web-v1\n");
+    assert.equal((await image("web-v1")).source, "docker.io/library/web:v1");
+  } finally {
+    await Deno.remove(path);
+  }
 });
 
 Deno.test("a disk of one's own is registered where it lies, and promoted to banger's own", async () => {
