@@ -130,7 +130,9 @@ Deno.test("exec", async (t) => {
       await tmux("resize-window", "-x", "90", "-y", "20");
       await tmux("send-keys", "clear; stty size", "Enter");
       await screen(/20 90/);
-      await tmux("send-keys", "sleep 1000", "Enter");
+      // Waited for: a Ctrl-C that comes while the shell still reads the line would find nothing to end.
+      await tmux("send-keys", "echo slee$((1))ping; sleep 1000", "Enter");
+      await screen(/slee1ping/);
       await tmux("send-keys", "C-c");
       await tmux("send-keys", "C-c");
       await tmux("send-keys", "clear; echo still $((40 + 2))", "Enter");
