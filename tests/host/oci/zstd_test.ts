@@ -16,15 +16,15 @@ async function hashOf(input: AsyncIterable<Uint8Array>): Promise<string> {
 async function samples(directory: string): Promise<string[]> {
   await run("sh", [
     "-c",
-    `head -c 3000000 "$(command -v skopeo)" > code
-cat /usr/share/perl/*/unicore/*.pl /usr/lib/python3*/*.py /etc/services 2>/dev/null | head -c 3000000 > text || cat /etc/* > text 2>/dev/null || true
-head -c 3000000 /dev/urandom > noise
-head -c 9000000 /dev/zero > zeros
+    `head -c 1000000 "$(command -v skopeo)" > code
+cat /usr/share/perl/*/unicore/*.pl /usr/lib/python3*/*.py /etc/services 2>/dev/null | head -c 1000000 > text || cat /etc/* > text 2>/dev/null || true
+head -c 1000000 /dev/urandom > noise
+head -c 3000000 /dev/zero > zeros
 (cat noise; cat zeros; cat noise; head -c 100000 text; cat noise) > far
 : > empty
 printf x > one
 printf 'abcabcabcabcabcabcabc' > few
-seq 1 300000 > numbers
+seq 1 100000 > numbers
 `,
   ], { cwd: directory });
   return ["code", "text", "noise", "zeros", "far", "empty", "one", "few", "numbers"];
