@@ -154,8 +154,11 @@ export async function otherHome(): Promise<{ HOME: string } & AsyncDisposable> {
     HOME: home,
     async [Symbol.asyncDispose]() {
       const env = { HOME: home };
-      await banger(["daemon", "stop", "--force"], { env });
-      await until(async () => (await banger(["daemon", "status"], { env })).code === 1, "its daemon is gone");
+      // Asked again: of several first commands a late one's daemon may take over from the one that ended.
+      await until(async () => {
+        await banger(["daemon", "stop", "--force"], { env });
+        return (await banger(["daemon", "status"], { env })).code === 1;
+      }, "its daemon is gone");
       // The daemon's last act is to close its database.
       await until(
         () => Deno.remove(home, { recursive: true }).then(() => true, () => false),
