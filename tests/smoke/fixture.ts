@@ -85,6 +85,7 @@ export async function daemonPid(): Promise<number> {
 
 /** As power loss would: no handler runs. The next command starts a new daemon. */
 export async function killDaemon(): Promise<void> {
+  await ok(["daemon", "start"]);
   const pid = await daemonPid();
   Deno.kill(pid, "SIGKILL");
   await until(() => !isAlive(pid), "the daemon is gone");
