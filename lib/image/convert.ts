@@ -1,5 +1,5 @@
-import { createHash } from "node:crypto";
 import type { Host, Progress } from "../base/host.ts";
+import { uuidFromSeed } from "../base/uuid.ts";
 import type { DirectoryInode, FileInode } from "../base/tree.ts";
 import { FilesystemWriter } from "../ext4/writer.ts";
 import { type AgentBinary, injectGuestFiles } from "../guest/files/inject.ts";
@@ -48,7 +48,7 @@ export async function convertToDisk(
 ): Promise<ConvertedImage> {
   await using file = await files.open(path, { read: true, write: true, createNew: true, mode: IMAGE_MODE });
   await using writer = await FilesystemWriter.create(file, {
-    uuid: uuidFrom(source.seed),
+    uuid: uuidFromSeed(`banger image ${source.seed}`),
     label: "banger-root",
     timestamp: source.timestamp,
     ...(source.sizeBytes === undefined ? {} : { sizeBytes: source.sizeBytes }),
@@ -86,12 +86,4 @@ export function contentBytesOf(root: DirectoryInode): number {
   let sum = 0;
   for (const file of counted) sum += file.content.sizeBytes;
   return sum;
-}
-
-/** RFC 9562, section 5.8: version 8, of a hash of our own choice. */
-function uuidFrom(seed: string): Uint8Array {
-  const uuid = new Uint8Array(createHash("sha256").update(`banger image ${seed}`).digest().subarray(0, 16));
-  uuid[6] = (uuid[6]! & 0x0f) | 0x80;
-  uuid[8] = (uuid[8]! & 0x3f) | 0x80;
-  return uuid;
 }
