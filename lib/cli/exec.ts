@@ -68,8 +68,8 @@ function doubleInterrupt({ clock, terminal }: Context, leave: (code: number) => 
   return () => {
     const now = clock.monotonicMs();
     if (now - lastMs < LEAVE_WINDOW_MS) {
-      void say(terminal, "\r\nbanger: left the command");
-      leave(INTERRUPTED_EXIT_CODE);
+      // The process ends with the wait: what is to be read must be written by then.
+      void say(terminal, "\r\nbanger: left the command").finally(() => leave(INTERRUPTED_EXIT_CODE));
     }
     lastMs = now;
   };

@@ -3,6 +3,7 @@ import type { OperationEvent, OperationView } from "../api/contract.ts";
 import type { Clock } from "../base/host.ts";
 import type { Terminal } from "../base/terminal.ts";
 import { formatBytes } from "../base/units.ts";
+import { type Context, flag, type Input } from "./command.ts";
 import { visible } from "./output.ts";
 
 const REDRAW_MS = 100;
@@ -34,6 +35,23 @@ export async function showOperation(
   } finally {
     await line?.end();
   }
+}
+
+/** The option of every command that shows an operation. */
+export const QUIET_OPTION = { flags: "-q, --quiet", summary: "say nothing while working" } as const;
+
+/**
+ * Sends a request that begins an operation and shows it to its end.
+ *
+ * @returns the name of what was made or changed
+ * @throws {BangerError} the request's refusal, the operation's failure
+ */
+export async function carryOut(
+  { context, client, input }: { context: Context; client: ApiClient; input: Input },
+  request: Promise<{ json(): Promise<OperationView> }>,
+): Promise<string> {
+  const operation = await (await request).json();
+  return await showOperation(context, client, operation, { quiet: flag(input, "quiet") });
 }
 
 class ProgressLine {

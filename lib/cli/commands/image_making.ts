@@ -6,9 +6,8 @@ import { formatBytes, parseSizeBytes } from "../../base/units.ts";
 import { type Command, type Context, flag, type Input, requiredArgument, textOption } from "../command.ts";
 import { print, printJson } from "../output.ts";
 import { imageParam } from "./image_param.ts";
-import { showOperation } from "../progress.ts";
+import { carryOut, QUIET_OPTION } from "../progress.ts";
 
-const QUIET_OPTION = { flags: "-q, --quiet", summary: "say nothing while working" } as const;
 const IMAGE_ARGUMENT = { name: "image", summary: "its name", completes: "image" } as const;
 
 const pull: Command = {
@@ -38,8 +37,10 @@ here already, by its digest, is not made again.`,
   ],
   async run(context, input) {
     const client = await context.daemon.connect();
-    const response = await client.v1.images.pull.$post({ json: pullRequest(context, input) });
-    const name = await showOperation(context, client, await response.json(), { quiet: flag(input, "quiet") });
+    const name = await carryOut(
+      { context, client, input },
+      client.v1.images.pull.$post({ json: pullRequest(context, input) }),
+    );
     await print(context.terminal, name);
     return 0;
   },
@@ -83,14 +84,16 @@ const register: Command = {
     }
     const client = await context.daemon.connect();
     const kernel = textOption(input, "kernel");
-    const response = await client.v1.images.register.$post({
-      json: {
-        name: requiredArgument(input, 0),
-        rootfs: context.absolutePath(rootfs),
-        ...(kernel === undefined ? {} : { kernel }),
-      },
-    });
-    const name = await showOperation(context, client, await response.json(), { quiet: flag(input, "quiet") });
+    const name = await carryOut(
+      { context, client, input },
+      client.v1.images.register.$post({
+        json: {
+          name: requiredArgument(input, 0),
+          rootfs: context.absolutePath(rootfs),
+          ...(kernel === undefined ? {} : { kernel }),
+        },
+      }),
+    );
     await print(context.terminal, name);
     return 0;
   },
@@ -104,8 +107,7 @@ const promote: Command = {
   async run(context, input) {
     const client = await context.daemon.connect();
     const param = imageParam(requiredArgument(input, 0));
-    const response = await client.v1.images[":name"].promote.$post({ param });
-    await showOperation(context, client, await response.json(), { quiet: flag(input, "quiet") });
+    await carryOut({ context, client, input }, client.v1.images[":name"].promote.$post({ param }));
     return 0;
   },
 };
@@ -118,8 +120,10 @@ const verify: Command = {
   async run(context, input) {
     const client = await context.daemon.connect();
     const param = imageParam(requiredArgument(input, 0));
-    const response = await client.v1.images[":name"].verify.$post({ param });
-    const name = await showOperation(context, client, await response.json(), { quiet: flag(input, "quiet") });
+    const name = await carryOut(
+      { context, client, input },
+      client.v1.images[":name"].verify.$post({ param }),
+    );
     await print(context.terminal, `${name} is what its source gives`);
     return 0;
   },

@@ -1,9 +1,8 @@
 import { type Command, flag, requiredArgument } from "../command.ts";
 import { age, fields, print, printJson, table } from "../output.ts";
-import { showOperation } from "../progress.ts";
+import { carryOut, QUIET_OPTION } from "../progress.ts";
 
 const JSON_OPTION = { flags: "--json", summary: "as JSON" } as const;
-const QUIET = { flags: "-q, --quiet", summary: "say nothing while working" } as const;
 const KERNEL_ARGUMENT = { name: "kernel", summary: "its name", completes: "kernel" } as const;
 
 const list: Command = {
@@ -67,14 +66,14 @@ const pull: Command = {
   details:
     "Fetches a kernel. `debian` is Debian's cloud kernel, fetched and verified by the host's apt, without root.",
   arguments: [{ name: "kernel", summary: "a name from the catalog: debian" }],
-  options: [QUIET],
+  options: [QUIET_OPTION],
   async run(context, input) {
     const client = await context.daemon.connect();
-    const response = await client.v1.kernels.pull.$post({ json: { name: requiredArgument(input, 0) } });
-    await print(
-      context.terminal,
-      await showOperation(context, client, await response.json(), { quiet: flag(input, "quiet") }),
+    const name = await carryOut(
+      { context, client, input },
+      client.v1.kernels.pull.$post({ json: { name: requiredArgument(input, 0) } }),
     );
+    await print(context.terminal, name);
     return 0;
   },
 };
@@ -85,18 +84,18 @@ const importDebs: Command = {
   details:
     "Adds a kernel from Debian packages on this host: a linux-image package, and busybox-static for the initramfs.",
   arguments: [{ name: "name", summary: "what to call it" }],
-  options: [{ flags: "--deb <file>", summary: "a .deb file; may be repeated", repeated: true }, QUIET],
+  options: [{ flags: "--deb <file>", summary: "a .deb file; may be repeated", repeated: true }, QUIET_OPTION],
   async run(context, input) {
     const files = input.options.deb as readonly string[] | undefined ?? [];
     const debs = files.map((file) => context.absolutePath(file));
     const client = await context.daemon.connect();
-    const response = await client.v1.kernels.import.$post({
-      json: { name: requiredArgument(input, 0), debs },
-    });
-    await print(
-      context.terminal,
-      await showOperation(context, client, await response.json(), { quiet: flag(input, "quiet") }),
+    const name = await carryOut(
+      { context, client, input },
+      client.v1.kernels.import.$post({
+        json: { name: requiredArgument(input, 0), debs },
+      }),
     );
+    await print(context.terminal, name);
     return 0;
   },
 };

@@ -5,10 +5,9 @@ import { type Command, type Context, flag, type Input, requiredArgument } from "
 import { CREATE_OPTIONS, createRequest } from "../create_flags.ts";
 import { execInGuest } from "../exec.ts";
 import { print, say } from "../output.ts";
-import { showOperation } from "../progress.ts";
+import { carryOut, QUIET_OPTION, showOperation } from "../progress.ts";
 
 const VM_ARGUMENT = { name: "vm", summary: "its name", completes: "vm" } as const;
-const QUIET = { flags: "-q, --quiet", summary: "say nothing while working" } as const;
 
 /** To the agent no words mean the user's login shell, whichever the image has. */
 export const SHELL_ARGV: readonly string[] = [];
@@ -17,14 +16,16 @@ const create: Command = {
   path: ["vm", "create"],
   summary: "make a VM and start it",
   details: "Makes a VM from an image and starts it. It stays until it is removed.",
-  options: [...CREATE_OPTIONS, { flags: "--no-start", summary: "leave it stopped" }, QUIET],
+  options: [...CREATE_OPTIONS, { flags: "--no-start", summary: "leave it stopped" }, QUIET_OPTION],
   async run(context, input) {
     const request = await createRequest(context, input);
     const client = await context.daemon.connect();
-    const response = await client.v1.vms.$post({
-      json: { ...request, start: input.options.start !== false },
-    });
-    const name = await showOperation(context, client, await response.json(), { quiet: flag(input, "quiet") });
+    const name = await carryOut(
+      { context, client, input },
+      client.v1.vms.$post({
+        json: { ...request, start: input.options.start !== false },
+      }),
+    );
     await print(context.terminal, name);
     return 0;
   },
@@ -39,7 +40,7 @@ const run: Command = {
     "image's own command. It runs as the image's user in the image's directory. Its exit code is banger's.\n" +
     " Ctrl-C goes to the command; a second one within two seconds leaves it.",
   trailing: "command…",
-  options: [...CREATE_OPTIONS, { flags: "--rm", summary: "remove the VM afterwards" }, QUIET],
+  options: [...CREATE_OPTIONS, { flags: "--rm", summary: "remove the VM afterwards" }, QUIET_OPTION],
   async run(context, input) {
     if (input.trailing?.length === 0) throw noCommand();
     const request = await createRequest(context, input);
@@ -47,8 +48,10 @@ const run: Command = {
     if (input.trailing === undefined && !context.terminal.stdinIsTerminal) {
       await requireImageCommand(client, request.image);
     }
-    const response = await client.v1.vms.$post({ json: { ...request, start: true } });
-    const name = await showOperation(context, client, await response.json(), { quiet: flag(input, "quiet") });
+    const name = await carryOut(
+      { context, client, input },
+      client.v1.vms.$post({ json: { ...request, start: true } }),
+    );
     try {
       const code = await runInVm(context, client, name, input);
       if (!flag(input, "rm")) await sayNextSteps(context, name, input);
@@ -114,13 +117,11 @@ const start: Command = {
   path: ["vm", "start"],
   summary: "start a stopped VM",
   arguments: [VM_ARGUMENT],
-  options: [QUIET],
+  options: [QUIET_OPTION],
   async run(context, input) {
     const client = await context.daemon.connect();
-    const response = await client.v1.vms[":name"].start.$post({
-      param: { name: requiredArgument(input, 0) },
-    });
-    await showOperation(context, client, await response.json(), { quiet: flag(input, "quiet") });
+    const param = { name: requiredArgument(input, 0) };
+    await carryOut({ context, client, input }, client.v1.vms[":name"].start.$post({ param }));
     return 0;
   },
 };
@@ -131,14 +132,16 @@ const stop: Command = {
   details:
     "Shuts a VM down cleanly, waits, and cuts its power only where it does not end; it says when it had to.",
   arguments: [VM_ARGUMENT],
-  options: [{ flags: "-f, --force", summary: "cut its power at once" }, QUIET],
+  options: [{ flags: "-f, --force", summary: "cut its power at once" }, QUIET_OPTION],
   async run(context, input) {
     const client = await context.daemon.connect();
-    const response = await client.v1.vms[":name"].stop.$post({
-      param: { name: requiredArgument(input, 0) },
-      json: { force: flag(input, "force") },
-    });
-    await showOperation(context, client, await response.json(), { quiet: flag(input, "quiet") });
+    await carryOut(
+      { context, client, input },
+      client.v1.vms[":name"].stop.$post({
+        param: { name: requiredArgument(input, 0) },
+        json: { force: flag(input, "force") },
+      }),
+    );
     return 0;
   },
 };
@@ -147,16 +150,18 @@ const remove: Command = {
   path: ["vm", "rm"],
   summary: "remove a VM and its disks",
   arguments: [{ ...VM_ARGUMENT, repeated: true }],
-  options: [{ flags: "-f, --force", summary: "even while it runs" }, QUIET],
+  options: [{ flags: "-f, --force", summary: "even while it runs" }, QUIET_OPTION],
   async run(context, input) {
     const client = await context.daemon.connect();
     for (const name of input.arguments) {
       if (name === undefined) continue;
-      const response = await client.v1.vms[":name"].remove.$post({
-        param: { name },
-        json: { force: flag(input, "force") },
-      });
-      await showOperation(context, client, await response.json(), { quiet: flag(input, "quiet") });
+      await carryOut(
+        { context, client, input },
+        client.v1.vms[":name"].remove.$post({
+          param: { name },
+          json: { force: flag(input, "force") },
+        }),
+      );
     }
     return 0;
   },

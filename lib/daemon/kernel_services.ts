@@ -1,0 +1,49 @@
+import type { KernelView } from "../api/contract.ts";
+import type { Services } from "../api/services.ts";
+import { BangerError } from "../base/errors.ts";
+import { parseKernelName } from "../base/names.ts";
+import type { Kernel } from "../kernel/manifest.ts";
+import type { ServiceParts } from "./services.ts";
+
+/** The API's kernel service over the room that does the work. */
+export function kernelServices({ operations, kernels, store }: ServiceParts): Services["kernels"] {
+  const view = (kernel: Kernel): KernelView => ({
+    name: kernel.name,
+    distribution: kernel.distribution,
+    architecture: kernel.architecture,
+    version: kernel.version,
+    sha256: kernel.sha256,
+    source: kernel.source,
+    createdAt: kernel.createdAt,
+  });
+  return {
+    list: async () => (await kernels.list()).map(view),
+    get: async (name) => view(await kernels.get(parseKernelName(name))),
+    pull(name) {
+      const parsed = parseKernelName(name);
+      return operations.begin(
+        "kernel pull",
+        async (progress, signal) => (await kernels.pull(parsed, progress, signal)).name,
+      );
+    },
+    importDebs(name, debs) {
+      const parsed = parseKernelName(name);
+      return operations.begin(
+        "kernel import",
+        async (progress, signal) => (await kernels.importDeb(parsed, debs, progress, signal)).name,
+      );
+    },
+    async remove(name) {
+      const parsed = parseKernelName(name);
+      const users = store.vms.list().filter(({ spec }) => spec.kernelName === parsed).map((vm) => vm.name);
+      if (users.length > 0) {
+        throw new BangerError(
+          "in_use",
+          `Cannot remove kernel ${parsed}: used by ${users.join(", ")}`,
+          `Remove them first: banger vm rm ${users.join(" ")}`,
+        );
+      }
+      await kernels.remove(parsed);
+    },
+  };
+}
