@@ -1,10 +1,12 @@
 /**
  * The daemon: builds the real outside world, wires the rooms together and serves HTTP on its socket.
- * As `bangerd relay` the same executable is the small process beside one QEMU machine.
+ * As `bangerd relay` the same executable is the small process beside one QEMU machine; as `bangerd doctor` it
+ * looks at the host and prints what it finds as JSON.
  */
 import { takeBuildStamp } from "./lib/base/build.ts";
 import { BangerError, firstFailure, reasonOf } from "./lib/base/errors.ts";
 import type { LogLevel } from "./lib/base/host.ts";
+import type { Self } from "./lib/daemon/daemon_main.ts";
 import { realHost } from "./lib/sys/host.ts";
 import { stderrLog } from "./lib/sys/log.ts";
 
@@ -27,23 +29,28 @@ function printFailure(thrown: unknown): number {
 
 const { build, args } = takeBuildStamp(Deno.args);
 const host = realHost({ log: stderrLog(logLevel()) });
+const self = {
+  pid: Deno.pid,
+  uid: Deno.uid() ?? 0,
+  executable: Deno.execPath(),
+  architecture: Deno.build.arch,
+  // Beside the bundle that this becomes: inside the executable.
+  gunzipWorkerUrl: new URL("./gunzip_worker.js", import.meta.url).href,
+  environment: (name) => Deno.env.get(name),
+  onSignal: (signal, handler) => Deno.addSignalListener(signal, handler),
+} satisfies Self;
 try {
   // Imported when chosen: the relay must stay small, and each machine has one.
   if (args[0] === "relay") {
     const { relayMain } = await import("./lib/daemon/relay_main.ts");
     await relayMain(host, args.slice(1), Deno.addSignalListener);
+  } else if (args[0] === "doctor") {
+    const { doctorMain } = await import("./lib/daemon/doctor_main.ts");
+    const findings = await doctorMain(host, build, self, args.slice(1));
+    await new Blob([JSON.stringify(findings)]).stream().pipeTo(Deno.stdout.writable);
   } else {
     const { daemonMain } = await import("./lib/daemon/daemon_main.ts");
-    await daemonMain(host, build, {
-      pid: Deno.pid,
-      uid: Deno.uid() ?? 0,
-      executable: Deno.execPath(),
-      architecture: Deno.build.arch,
-      // Beside the bundle that this becomes: inside the executable.
-      gunzipWorkerUrl: new URL("./gunzip_worker.js", import.meta.url).href,
-      environment: (name) => Deno.env.get(name),
-      onSignal: (signal, handler) => Deno.addSignalListener(signal, handler),
-    });
+    await daemonMain(host, build, self);
   }
   Deno.exit(0);
 } catch (thrown) {

@@ -4,6 +4,7 @@
  */
 import { buildId, type BuildStamp, takeBuildStamp } from "./lib/base/build.ts";
 import { BangerError, firstFailure, reasonOf } from "./lib/base/errors.ts";
+import type { Finding } from "./lib/base/finding.ts";
 import type { Host } from "./lib/base/host.ts";
 import type { Context, GuestAccess } from "./lib/cli/command.ts";
 import { type Companion, materializeCompanion, removeOtherBuilds } from "./lib/cli/companions.ts";
@@ -78,6 +79,13 @@ function buildContext(build: BuildStamp): Context {
         knownHostsPath: vm.ssh.knownHostsFile,
         proxyCommand: [Deno.execPath(), "vm", "proxy", vm.name, "22"],
       }, command);
+    },
+    doctor: async ({ fix }) => {
+      const { program } = await prepareDaemon(host, build, paths());
+      const args = ["doctor", ...(fix ? ["--fix"] : [])];
+      const { code, stdout, stderr } = await host.processes.run({ program, args });
+      if (code === 0) return JSON.parse(stdout) as Finding[];
+      throw new BangerError("internal", `Cannot look at this host: ${stderr.trim()}`);
     },
     get daemon() {
       const found = paths();

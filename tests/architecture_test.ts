@@ -15,6 +15,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "lib/vm": ["lib/base", "lib/vmm", "lib/guest", "lib/kernel", "lib/ext4", "lib/store"],
   "lib/api": ["lib/base"],
   "lib/cli": ["lib/base", "lib/api"],
+  "lib/doctor": ["lib/base", "lib/store", "lib/vmm"],
   "lib/daemon": [
     "lib/base",
     "lib/sys",
@@ -26,6 +27,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "lib/vmm",
     "lib/guest",
     "lib/ext4",
+    "lib/doctor",
   ],
   "agent": ["lib/base", "lib/guest/wire"],
 };

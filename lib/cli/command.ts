@@ -1,6 +1,7 @@
 import type { ApiClient } from "../api/client.ts";
 import type { AgentEndpointView, VmView } from "../api/contract.ts";
 import type { BuildStamp } from "../base/build.ts";
+import type { Finding } from "../base/finding.ts";
 import type { Clock, Connection, Processes } from "../base/host.ts";
 import type { Terminal } from "../base/terminal.ts";
 
@@ -61,6 +62,8 @@ export interface Context {
   readonly environment: (name: string) => string | undefined;
   /** As the user wrote it, from the current directory. */
   readonly absolutePath: (path: string) => string;
+  /** Looks at the host and at banger's own state, without a daemon. */
+  readonly doctor: (options: { fix: boolean }) => Promise<Finding[]>;
   /** Arguments of the system's ssh for a VM. */
   readonly sshArguments: (vm: VmView, command: readonly string[]) => Promise<string[]>;
 }

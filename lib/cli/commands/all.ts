@@ -1,5 +1,6 @@
 import type { Command } from "../command.ts";
 import { DAEMON_COMMANDS } from "./daemon.ts";
+import { DOCTOR_COMMANDS } from "./doctor.ts";
 import { IMAGE_COMMANDS } from "./image.ts";
 import { KERNEL_COMMANDS } from "./kernel.ts";
 import { VM_ACCESS_COMMANDS } from "./vm_access.ts";
@@ -21,4 +22,5 @@ export const COMMANDS: readonly Command[] = [
   ...IMAGE_COMMANDS,
   ...KERNEL_COMMANDS,
   ...DAEMON_COMMANDS,
+  ...DOCTOR_COMMANDS,
 ];
