@@ -41,6 +41,9 @@ export const createVmSchema = z.object({
   transport: z.enum(["virtio-serial", "vhost-vsock", "vhost-device-vsock"]).optional(),
   environment: environmentSchema.optional(),
   gitIdentity: z.object({ name: oneLine, email: oneLine }).optional(),
+  /** Absent: the daemon chooses, and `vm show` says why. */
+  vmm: z.enum(["qemu", "firecracker"]).optional(),
+  rootDisk: z.enum(["reflink", "qcow2", "dm-snapshot", "copy"]).optional(),
   start: z.boolean().optional(),
 }).strict().openapi("CreateVm");
 export type CreateVm = z.infer<typeof createVmSchema>;
@@ -64,7 +67,9 @@ export const vmSchema = z.object({
   workDiskBytes: z.number(),
   /** Taken on the host by its disks; holes do not count. */
   diskUsedBytes: z.number(),
+  /** What carries the root disk's writes, and why that. */
   rootDisk: z.string().optional(),
+  rootDiskReason: z.string().optional(),
   network: z.string(),
   transport: z.string(),
   address: z.string(),

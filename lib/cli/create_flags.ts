@@ -28,6 +28,14 @@ export const CREATE_OPTIONS: readonly Option[] = [
     summary: "user: a way out without privilege (default); none: no network card",
   },
   {
+    flags: "--vmm <vmm>",
+    summary: "qemu or firecracker (default: Firecracker where the host and the VM allow it)",
+  },
+  {
+    flags: "--root-disk <mode>",
+    summary: "reflink, qcow2, dm-snapshot or copy (default: the cheapest that the host offers)",
+  },
+  {
     flags: "-e, --env <name=value>",
     summary: "a variable for every command in the VM; may be repeated",
     repeated: true,
@@ -42,6 +50,8 @@ const FLAG_OF_FIELD: Record<string, string> = {
   memoryMib: "--memory",
   workDiskBytes: "--disk",
   network: "--network",
+  vmm: "--vmm",
+  rootDisk: "--root-disk",
   environment: "--env",
 };
 
@@ -64,6 +74,8 @@ export async function createRequest(context: Context, input: Input): Promise<Cre
     memoryMib: memory === undefined ? undefined : Math.floor(parseSizeBytes(memory) / MIB),
     workDiskBytes: disk === undefined ? undefined : parseSizeBytes(disk),
     network: textOption(input, "network"),
+    vmm: textOption(input, "vmm"),
+    rootDisk: textOption(input, "rootDisk"),
     transport: context.environment("BANGER_TRANSPORT"),
     environment: parseEnvironment(listOption(input, "env")),
     gitIdentity,

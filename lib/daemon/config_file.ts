@@ -2,6 +2,7 @@ import { parse, TomlError } from "smol-toml";
 import { z } from "zod";
 import { BangerError } from "../base/errors.ts";
 import type { Files } from "../base/host.ts";
+import type { VmmSettings } from "../vmm/drivers.ts";
 
 const MAX_CONFIG_BYTES = 1024 * 1024;
 
@@ -19,6 +20,12 @@ const configSchema = z.object({
     /** Asked before the registry itself. */
     mirrors: z.array(z.object({ prefix: place, location: place }).strict()).default([]),
   }).strict().default({ insecure: [], mirrors: [] }),
+  vmm: z.object({
+    /** For VMs that ask for none. */
+    driver: z.enum(["qemu", "firecracker"]).optional(),
+    /** Where Firecracker is; default: on PATH. */
+    firecracker: z.string().startsWith("/", "write an absolute path").optional(),
+  }).strict().default({}),
 }).strict();
 
 /** What the user's `config.toml` says, defaults filled in. */
@@ -44,6 +51,11 @@ export async function readConfigFile(
     `Cannot use ${path}: ${where ? `${where}: ` : ""}${issue?.message ?? "it is not valid"}`,
     "It knows registries.insecure = [host] and [[registries.mirrors]] with prefix and location",
   );
+}
+
+/** What `config.toml` says of VMMs. */
+export function vmmSettings({ vmm }: ConfigFile): VmmSettings {
+  return { driver: vmm.driver, firecrackerProgram: vmm.firecracker };
 }
 
 function parseToml(text: string, path: string): unknown {

@@ -14,7 +14,7 @@ import { ImageService } from "../image/service.ts";
 import { OciSources } from "../image/sources.ts";
 import type { DiskBuilder } from "../kernel/disk_builder.ts";
 import { KernelStore } from "../kernel/store.ts";
-import { type Paths, resolvePaths } from "../store/paths.ts";
+import { type Paths, resolvePaths, vmPaths } from "../store/paths.ts";
 import { Store } from "../store/store.ts";
 import { systemHttpClient } from "../sys/http.ts";
 import { serveUnix } from "../sys/http_server.ts";
@@ -23,8 +23,8 @@ import type { VmDeps } from "../vm/deps.ts";
 import { VmEvents } from "../vm/events.ts";
 import { reconcile } from "../vm/reconcile.ts";
 import { VmService } from "../vm/service.ts";
-import { qemuDriver } from "../vmm/qemu/driver.ts";
-import { readConfigFile } from "./config_file.ts";
+import { hostDrivers } from "../vmm/drivers.ts";
+import { readConfigFile, vmmSettings } from "./config_file.ts";
 import { guestProbe } from "./guest_probe.ts";
 import { relayArguments } from "./relay_main.ts";
 import { daemonServices } from "./services.ts";
@@ -118,7 +118,11 @@ async function wire(
     paths,
     store,
     events,
-    driver: qemuDriver(host),
+    drivers: hostDrivers(
+      host,
+      async () => vmmSettings(await readConfigFile(host.files, paths.configFile)),
+      ({ id }) => vmPaths(paths, id).metrics,
+    ),
     guest: guestProbe(host),
     ensureImage: (name, progress, signal) => images.ensure(name, progress, signal),
     ensureKernel: async (name: string, progress: Progress, signal: AbortSignal) => {

@@ -3,6 +3,7 @@ import type { Files } from "../base/host.ts";
 import { type Paths, sshPaths, vmPaths } from "../store/paths.ts";
 import { loopbackAddress, type Vm } from "../store/records.ts";
 import type { Booted } from "../vm/boot.ts";
+import { rootDiskPath } from "../vm/root_disk.ts";
 
 /** A VM as the API shows it. */
 export async function vmView(
@@ -12,9 +13,7 @@ export async function vmView(
   booted: Booted | undefined,
 ): Promise<VmView> {
   const own = vmPaths(paths, vm.id);
-  const used = await Promise.all(
-    [own.rootRaw, own.rootOverlay, own.workDisk].map((path) => files.stat(path)),
-  );
+  const used = await Promise.all([rootDiskPath(paths, vm), own.workDisk].map((path) => files.stat(path)));
   const isReachable = vm.state === "running" || vm.state === "stopping";
   const { spec } = vm;
   return {
@@ -28,6 +27,7 @@ export async function vmView(
     workDiskBytes: spec.workDiskBytes,
     diskUsedBytes: used.reduce((sum, stat) => sum + (stat?.allocatedBytes ?? 0), 0),
     ...(vm.rootDisk === undefined ? {} : { rootDisk: vm.rootDisk }),
+    ...(vm.rootDiskReason === undefined ? {} : { rootDiskReason: vm.rootDiskReason }),
     network: spec.network,
     transport: spec.transport,
     address: loopbackAddress(vm.number),
@@ -47,7 +47,18 @@ export async function vmView(
   };
 }
 
-function vmmView({ machine }: Booted): NonNullable<VmView["vmm"]> {
+function vmmView({ machine, state }: Booted): NonNullable<VmView["vmm"]> {
   const { driver, acceleration, process } = machine.record;
-  return { driver, acceleration: acceleration.kind, reason: acceleration.why, pid: process.pid };
+  return {
+    driver,
+    acceleration: acceleration.kind,
+    reason: reasonOfBoth(state.why, acceleration.why),
+    pid: process.pid,
+  };
+}
+
+/** Why this VMM, and why this fast; the one often says the other. */
+function reasonOfBoth(driverWhy: string | undefined, accelerationWhy: string): string {
+  if (driverWhy === undefined) return accelerationWhy;
+  return driverWhy.includes(accelerationWhy) ? driverWhy : `${driverWhy}; ${accelerationWhy}`;
 }

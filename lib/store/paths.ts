@@ -106,13 +106,13 @@ export function vmPaths(paths: Pick<Paths, "vmsDirectory" | "runtimeDirectory">,
   const runtime = `${paths.runtimeDirectory}/vms/${id}`;
   return {
     directory,
-    rootRaw: `${directory}/root.raw`,
-    rootOverlay: `${directory}/root.qcow2`,
     workDisk: `${directory}/work.raw`,
     configDisk: `${directory}/config.tar`,
     hostKey: `${directory}/ssh_host_ed25519_key`,
     consoleLog: `${directory}/console.log`,
     machineLog: `${directory}/machine.log`,
+    /** Firecracker's. */
+    metrics: `${directory}/metrics.json`,
     relayLog: `${directory}/relay.log`,
     events: `${directory}/events.jsonl`,
     knownHosts: `${directory}/known_hosts`,

@@ -55,8 +55,17 @@ export const vmSpecSchema = z.object({
   transport: z.enum(["virtio-serial", "vhost-vsock", "vhost-device-vsock"]),
   environment: z.record(z.string(), z.string()),
   gitIdentity: z.object({ name: z.string(), email: z.string() }).optional(),
+  /** The VMM that was asked for; absent: chosen at each start. */
+  vmm: z.enum(["qemu", "firecracker"]).optional(),
 });
 export type VmSpec = z.infer<typeof vmSpecSchema>;
+
+/**
+ * What carries the root disk's writes: blocks shared with the image (`reflink`), an overlay file (`qcow2`), a
+ * device-mapper snapshot, or a copy of the whole image, holes kept.
+ */
+export const rootDiskModeSchema = z.enum(["reflink", "qcow2", "dm-snapshot", "copy"]);
+export type RootDiskMode = z.infer<typeof rootDiskModeSchema>;
 
 /** The part of a VM that its row keeps as JSON. */
 export const vmRecordSchema = z.object({
@@ -65,8 +74,12 @@ export const vmRecordSchema = z.object({
   /** Why it is not running though nobody stopped it. */
   lastExit: z.string().optional(),
   spec: vmSpecSchema,
-  /** What carries the root disk's writes; undefined until the disks are made. */
-  rootDisk: z.enum(["reflink", "qcow2", "copy"]).optional(),
+  /** Undefined until the disks are made. */
+  rootDisk: rootDiskModeSchema.optional(),
+  /** For people: why it is that one. */
+  rootDiskReason: z.string().optional(),
+  /** The name of its file in the VM's directory. */
+  rootDiskFile: z.string().regex(/^[a-z0-9.-]+$/).optional(),
 });
 export type VmRecord = z.infer<typeof vmRecordSchema>;
 

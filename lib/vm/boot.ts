@@ -1,16 +1,19 @@
 import { BangerError } from "../base/errors.ts";
-import type { Host, ProcessIdentity, Progress } from "../base/host.ts";
+import type { ProcessIdentity, Progress } from "../base/host.ts";
 import { withRollback } from "../base/steps.ts";
 import type { Kernel } from "../kernel/manifest.ts";
-import { imageRootfs, vmPaths } from "../store/paths.ts";
-import { type ImageRecord, type Vm, vsockCid } from "../store/records.ts";
-import type { AgentTransport, Drive, Machine, MachineSpec } from "../vmm/driver.ts";
+import { vmPaths } from "../store/paths.ts";
+import type { ImageRecord, Vm } from "../store/records.ts";
+import type { Machine } from "../vmm/driver.ts";
+import type { ChosenDriver } from "../vmm/drivers.ts";
 import { watchBoot } from "../vmm/watchdog.ts";
 import { writeConfigDisk } from "./config_disk.ts";
 import { beginConsole, lastLines, readBootConsole } from "./console.ts";
 import type { VmDeps } from "./deps.ts";
+import { machineSpec } from "./machine_spec.ts";
 import type { MachineState } from "./machine_state.ts";
 import { stopProcess } from "./processes.ts";
+import { attachRootDisk, detachRootDisk } from "./root_disk.ts";
 
 /** A guest that hangs at boot (docs/vmm.md) is worth a second try, not a third. */
 const BOOT_TRIES = 2;
@@ -22,6 +25,13 @@ export interface Booted {
   readonly state: MachineState;
 }
 
+/** What a VM boots with. */
+export interface BootParts {
+  readonly image: ImageRecord;
+  readonly kernel: Kernel;
+  readonly vmm: ChosenDriver;
+}
+
 /**
  * Starts the VM's machine and waits until its agent answers. On failure or abort nothing of it is left.
  *
@@ -31,7 +41,7 @@ export interface Booted {
 export async function bootMachine(
   deps: VmDeps,
   vm: Vm,
-  parts: { image: ImageRecord; kernel: Kernel },
+  parts: BootParts,
   onLaunched: (state: MachineState) => void,
   { progress, signal }: { progress: Progress; signal: AbortSignal },
 ): Promise<Booted> {
@@ -40,10 +50,10 @@ export async function bootMachine(
   for (let attempt = 1;; attempt++) {
     const booted = await launch(deps, vm, parts, onLaunched, signal);
     progress.stage(attempt === 1 ? "booting" : "booting again");
-    const outcome = await watchOrStop(deps, booted, files.consoleLog, signal);
+    const outcome = await watchOrStop(deps, vm, booted, signal);
     if (outcome === "up") return booted;
     const consoleTail = lastLines(await readBootConsole(host.files, files.consoleLog), CONSOLE_TAIL_LINES);
-    await stopMachine(host, booted);
+    await stopMachine(deps, vm, booted);
     await events.add(files.events, "boot failed", `${outcome.reason}; try ${attempt} of ${BOOT_TRIES}`);
     host.log("warn", "boot failed", { vm: vm.name, attempt, reason: outcome.reason, consoleTail });
     if (attempt === BOOT_TRIES) throw bootFailure(vm, outcome.reason, consoleTail);
@@ -60,21 +70,22 @@ function bootFailure(vm: Vm, reason: string, consoleTail: string): BangerError {
 
 async function watchOrStop(
   deps: VmDeps,
+  vm: Vm,
   booted: Booted,
-  consoleLogPath: string,
   signal: AbortSignal,
 ): Promise<"up" | { reason: string }> {
-  const { host, guest } = deps;
+  const { host, guest, paths } = deps;
+  const { consoleLog } = vmPaths(paths, vm.id);
   try {
     const outcome = await watchBoot(host, {
       machine: booted.machine,
-      readConsole: () => readBootConsole(host.files, consoleLogPath),
+      readConsole: () => readBootConsole(host.files, consoleLog),
       isAgentUp: () => guest.isUp(booted.machine.endpoint),
       signal,
     });
     return outcome.kind === "up" ? "up" : { reason: outcome.reason };
   } catch (thrown) {
-    await stopMachine(host, booted);
+    await stopMachine(deps, vm, booted);
     throw thrown;
   }
 }
@@ -82,11 +93,12 @@ async function watchOrStop(
 async function launch(
   deps: VmDeps,
   vm: Vm,
-  parts: { image: ImageRecord; kernel: Kernel },
+  parts: BootParts,
   onLaunched: (state: MachineState) => void,
   signal: AbortSignal,
 ): Promise<Booted> {
-  const { host, paths, driver } = deps;
+  const { host, paths } = deps;
+  const { driver, why } = parts.vmm;
   const { runtime } = vmPaths(paths, vm.id);
   const undoFailed = (step: string, reason: unknown) =>
     host.log("warn", "undo failed", { vm: vm.name, step, reason });
@@ -98,17 +110,18 @@ async function launch(
       await host.files.makeDirectory(runtime, 0o700);
     }, () => host.files.remove(runtime));
     await beginConsole(host.files, vmPaths(paths, vm.id).consoleLog);
-    const relay = await step(
-      "relay",
-      () => startRelay(deps, vm),
-      (relay) => stopProcess(host.processes, relay),
+    const root = await step(
+      "root disk",
+      () => attachRootDisk(host, paths, vm, parts.image),
+      () => detachRootDisk(host, paths, vm),
     );
-    const machine = await step(
-      "machine",
-      () => driver.launch(machineSpec(deps, vm, parts), signal),
-      (machine) => machine.kill(),
-    );
-    const state = { record: machine.record, relay };
+    // Firecracker writes its console itself, and its vsock needs nobody in between.
+    const relay = driver.name === "qemu"
+      ? await step("relay", () => startRelay(deps, vm), (relay) => stopProcess(host.processes, relay))
+      : undefined;
+    const spec = machineSpec(deps, vm, { kernel: parts.kernel, root, driver: driver.name });
+    const machine = await step("machine", () => driver.launch(spec, signal), (machine) => machine.kill());
+    const state = { record: machine.record, relay, why };
     onLaunched(state);
     return { machine, state };
   }, undoFailed);
@@ -133,62 +146,13 @@ export async function startRelay(deps: VmDeps, vm: Vm): Promise<ProcessIdentity>
   return relay;
 }
 
-function machineSpec(
-  deps: VmDeps,
-  vm: Vm,
-  { image, kernel }: { image: ImageRecord; kernel: Kernel },
-): MachineSpec {
-  const files = vmPaths(deps.paths, vm.id);
-  const root: Drive = vm.rootDisk === "qcow2"
-    ? {
-      id: "root",
-      path: files.rootOverlay,
-      format: "qcow2",
-      backingPath: imageRootfs(deps.paths, image),
-      readOnly: false,
-    }
-    : { id: "root", path: files.rootRaw, format: "raw", readOnly: false };
-  return {
-    id: vm.id,
-    runtimeDirectory: files.runtime,
-    cpus: vm.spec.cpus,
-    memoryMib: vm.spec.memoryMib,
-    kernel: { vmlinuxPath: kernel.vmlinuxPath, initramfsPath: kernel.initramfsPath },
-    drives: [
-      root,
-      { id: "work", path: files.workDisk, format: "raw", readOnly: false },
-      { id: "config", path: files.configDisk, format: "raw", readOnly: true },
-      { id: "modules", path: kernel.modulesDiskPath, format: "raw", readOnly: true },
-    ],
-    network: vm.spec.network === "user" ? { mode: "user", mac: macAddress(vm.number) } : { mode: "none" },
-    transport: agentTransport(deps, vm),
-    logPath: files.machineLog,
-  };
-}
-
-/** Locally administered (the second-lowest bit of the first byte), and one for each VM. */
-function macAddress(number: number): string {
-  const hex = (value: number) => value.toString(16).padStart(2, "0");
-  return `52:54:00:42:${hex(number >> 8)}:${hex(number & 255)}`;
-}
-
-function agentTransport({ vhostDeviceVsock }: VmDeps, vm: Vm): AgentTransport {
-  const cid = vsockCid(vm.number);
-  if (vm.spec.transport === "virtio-serial") return { kind: "virtio-serial" };
-  if (vm.spec.transport === "vhost-vsock") return { kind: "vhost-vsock", cid };
-  if (vhostDeviceVsock) return { kind: "vhost-device-vsock", cid, program: vhostDeviceVsock };
-  throw new BangerError(
-    "missing_tool",
-    `Cannot start VM ${vm.name}: its transport is vhost-device-vsock, and no such program is configured`,
-    "Set BANGER_VHOST_DEVICE_VSOCK to its path, then restart the daemon: banger daemon stop",
-  );
-}
-
 /** As if its power were cut, and all beside it gone. Fine if it is gone already. */
 export async function stopMachine(
-  { processes }: Pick<Host, "processes">,
+  { host, paths }: Pick<VmDeps, "host" | "paths">,
+  vm: Vm,
   { machine, state }: Booted,
 ): Promise<void> {
   await machine.kill();
-  await stopProcess(processes, state.relay);
+  await stopProcess(host.processes, state.relay);
+  await detachRootDisk(host, paths, vm);
 }

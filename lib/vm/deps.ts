@@ -3,7 +3,7 @@ import type { Kernel } from "../kernel/manifest.ts";
 import type { Paths } from "../store/paths.ts";
 import type { ImageRecord } from "../store/records.ts";
 import type { Store } from "../store/store.ts";
-import type { VmmDriver } from "../vmm/driver.ts";
+import type { Drivers } from "../vmm/drivers.ts";
 import type { VmEvents } from "./events.ts";
 import type { GuestProbe } from "./guest_probe.ts";
 
@@ -13,7 +13,7 @@ export interface VmDeps {
   readonly paths: Paths;
   readonly store: Store;
   readonly events: VmEvents;
-  readonly driver: VmmDriver;
+  readonly drivers: Drivers;
   readonly guest: GuestProbe;
   /** Finds an image, or pulls it where the catalog has it. */
   ensureImage(name: string, progress: Progress, signal: AbortSignal): Promise<ImageRecord>;

@@ -7,7 +7,10 @@ import { parseMachineRecord } from "../vmm/record.ts";
 /** What runs a VM: the driver's record of the machine, and the relay beside it. */
 export interface MachineState {
   readonly record: MachineRecord;
-  readonly relay: ProcessIdentity;
+  /** QEMU's; Firecracker needs none. */
+  readonly relay?: ProcessIdentity | undefined;
+  /** For people: why this VMM. */
+  readonly why?: string | undefined;
 }
 
 const relaySchema = z.object({
@@ -17,12 +20,18 @@ const relaySchema = z.object({
   executable: z.string(),
 });
 
+const stateSchema = z.object({
+  record: z.unknown(),
+  relay: relaySchema.optional(),
+  why: z.string().optional(),
+});
+
 /**
  * @returns undefined where nothing was started
  * @throws {BangerError} `state_broken`
  */
 export function parseMachineState(vm: Vm): MachineState | undefined {
   if (vm.machine === undefined) return undefined;
-  const { record, relay } = z.object({ record: z.unknown(), relay: relaySchema }).parse(vm.machine);
-  return { record: parseMachineRecord(record), relay };
+  const { record, relay, why } = stateSchema.parse(vm.machine);
+  return { record: parseMachineRecord(record), relay, why };
 }

@@ -7,6 +7,7 @@ import type { VmDeps } from "./deps.ts";
 import { parseMachineState } from "./machine_state.ts";
 import { stopProcess } from "./processes.ts";
 import { removeVmFiles, stopUnrecordedProcesses } from "./residue.ts";
+import { detachRootDisk } from "./root_disk.ts";
 import type { VmService } from "./service.ts";
 
 /**
@@ -32,19 +33,18 @@ export async function reconcile(deps: VmDeps, service: VmService): Promise<void>
 }
 
 async function reconcileOne(deps: VmDeps, service: VmService, vm: Vm): Promise<void> {
-  const { store, host, paths, events } = deps;
+  const { store, paths, events } = deps;
   switch (vm.state) {
     case "creating":
       store.vms.transition("discard", vm.id, "removing");
-      await discard(deps, vm.id);
+      await discard(deps, vm);
       return;
     case "removing":
-      await discard(deps, vm.id);
+      await discard(deps, vm);
       return;
     case "stopped":
     case "suspended":
-      await stopUnrecordedProcesses(deps, vm.id);
-      await host.files.remove(vmPaths(paths, vm.id).runtime);
+      await cleanUp(deps, vm);
       return;
     case "starting":
       // Nobody was told yet that it runs: what half-runs is ended.
@@ -63,27 +63,34 @@ async function reconcileOne(deps: VmDeps, service: VmService, vm: Vm): Promise<v
   }
 }
 
-async function discard(deps: VmDeps, id: VmId): Promise<void> {
-  await stopUnrecordedProcesses(deps, id);
-  await removeVmFiles(deps, id);
-  deps.store.vms.remove(id);
+async function discard(deps: VmDeps, vm: Vm): Promise<void> {
+  await cleanUp(deps, vm);
+  await removeVmFiles(deps, vm.id);
+  deps.store.vms.remove(vm.id);
 }
 
-async function endMachine(deps: VmDeps, vm: Vm): Promise<void> {
-  const { driver, host, paths } = deps;
-  const state = parseMachineState(vm);
-  if (state) {
-    await (await driver.adopt(state.record))?.kill();
-    await stopProcess(host.processes, state.relay);
-  }
+/** Nothing of a VM that does not run is left outside its directory. */
+async function cleanUp(deps: VmDeps, vm: Vm): Promise<void> {
+  const { host, paths } = deps;
   await stopUnrecordedProcesses(deps, vm.id);
+  await detachRootDisk(host, paths, vm);
   await host.files.remove(vmPaths(paths, vm.id).runtime);
 }
 
-async function adopt(deps: VmDeps, service: VmService, vm: Vm): Promise<void> {
-  const { driver, store, host, paths, events } = deps;
+async function endMachine(deps: VmDeps, vm: Vm): Promise<void> {
+  const { drivers, host } = deps;
   const state = parseMachineState(vm);
-  const machine = state && await driver.adopt(state.record);
+  if (state) {
+    await (await drivers.named(state.record.driver).adopt(state.record))?.kill();
+    await stopProcess(host.processes, state.relay);
+  }
+  await cleanUp(deps, vm);
+}
+
+async function adopt(deps: VmDeps, service: VmService, vm: Vm): Promise<void> {
+  const { drivers, store, host, paths, events } = deps;
+  const state = parseMachineState(vm);
+  const machine = state && await drivers.named(state.record.driver).adopt(state.record);
   if (state && machine) {
     service.running.add(vm.id, { machine, state });
     if (vm.state !== "running") {
@@ -92,8 +99,7 @@ async function adopt(deps: VmDeps, service: VmService, vm: Vm): Promise<void> {
     return;
   }
   if (state) await stopProcess(host.processes, state.relay);
-  await stopUnrecordedProcesses(deps, vm.id);
-  await host.files.remove(vmPaths(paths, vm.id).runtime);
+  await cleanUp(deps, vm);
   const lastExit = "ended while the daemon was away";
   store.vms.transition("stop", vm.id, "stopped", { machine: undefined, record: { lastExit } });
   await events.add(vmPaths(paths, vm.id).events, "stopped", lastExit);

@@ -4,6 +4,7 @@ import { type Booted, startRelay } from "./boot.ts";
 import type { VmDeps } from "./deps.ts";
 import { stopProcess } from "./processes.ts";
 import type { VmQueues } from "./queue.ts";
+import { detachRootDisk } from "./root_disk.ts";
 
 const WATCH_INTERVAL_MS = 500;
 
@@ -32,6 +33,7 @@ export class RunningMachines {
     const booted = this.#machines.get(id);
     this.#machines.delete(id);
     if (booted) await stopProcess(host.processes, booted.state.relay);
+    await detachRootDisk(host, paths, store.vms.get(id));
     await host.files.remove(vmPaths(paths, id).runtime);
     store.vms.transition("stop", id, "stopped", { machine: undefined, record: { lastExit: how } });
     await events.add(vmPaths(paths, id).events, "stopped", how);
@@ -63,7 +65,7 @@ export class RunningMachines {
         await booted.machine.kill(); // its helpers and sockets
         await this.settle(id, "ended by itself");
       });
-    } else if (!(await host.processes.isAlive(booted.state.relay))) {
+    } else if (booted.state.relay && !(await host.processes.isAlive(booted.state.relay))) {
       await this.#queues.run(id, async () => {
         if (this.#machines.get(id) !== booted) return;
         const vm = store.vms.get(id);

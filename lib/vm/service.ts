@@ -4,15 +4,18 @@ import { inventVmName, parseVmName, type VmId, type VmName } from "../base/names
 import { wrongState } from "../base/states.ts";
 import { withRollback } from "../base/steps.ts";
 import { vmPaths } from "../store/paths.ts";
-import type { Vm, VmSpec } from "../store/records.ts";
+import type { RootDiskMode, Vm, VmSpec } from "../store/records.ts";
+import type { DriverName } from "../vmm/driver.ts";
+import type { ChosenDriver } from "../vmm/drivers.ts";
 import { bootMachine, stopMachine } from "./boot.ts";
 import { makeHostKey } from "./config_disk.ts";
 import { DEFAULTS, type VmDeps } from "./deps.ts";
-import { makeRootDisk, makeWorkDisk } from "./disks.ts";
 import type { MachineState } from "./machine_state.ts";
-import { removeVmFiles } from "./residue.ts";
 import { VmQueues } from "./queue.ts";
+import { removeVmFiles } from "./residue.ts";
+import { makeRootDisk, type RootDiskWishes } from "./root_disk.ts";
 import { RunningMachines } from "./running.ts";
+import { makeWorkDisk } from "./work_disk.ts";
 
 /** The guest gets this long to shut down before its power is cut. */
 const POWER_OFF_TIMEOUT_MS = 60_000;
@@ -30,6 +33,8 @@ export interface CreateOptions {
   readonly transport?: VmSpec["transport"];
   readonly environment?: Readonly<Record<string, string>>;
   readonly gitIdentity?: { readonly name: string; readonly email: string };
+  readonly vmm?: DriverName;
+  readonly rootDisk?: RootDiskMode;
   readonly start?: boolean;
 }
 
@@ -70,6 +75,8 @@ export class VmService {
     work.signal.throwIfAborted();
     work.progress.stage("making disks");
     const spec = this.#spec(options, image.name, kernel.name);
+    const { driver } = await this.#chooseDriver(spec, options.rootDisk);
+    const rootDisk = { mode: options.rootDisk, needsRaw: driver.name === "firecracker" };
     const undoFailed = (step: string, reason: unknown) => host.log("error", "undo failed", { step, reason });
     return await withRollback(async (step) => {
       const reserved = await step(
@@ -78,7 +85,7 @@ export class VmService {
         (vm) => this.#discard(vm.id),
       );
       await this.queues.run(reserved.id, async () => {
-        await this.#makeFiles(reserved, work.signal);
+        await this.#makeFiles(reserved, rootDisk, work.signal);
         if (options.start !== false) await this.#start(reserved.id, work);
       });
       return reserved.name;
@@ -132,7 +139,16 @@ export class VmService {
       transport: options.transport ?? "virtio-serial",
       environment: { ...options.environment },
       ...(options.gitIdentity ? { gitIdentity: options.gitIdentity } : {}),
+      ...(options.vmm ? { vmm: options.vmm } : {}),
     };
+  }
+
+  #chooseDriver(spec: VmSpec, rootDisk: RootDiskMode | undefined): Promise<ChosenDriver> {
+    return this.#deps.drivers.choose({
+      ...(spec.vmm ? { requested: spec.vmm } : {}),
+      network: spec.network,
+      rootFormat: rootDisk === "qcow2" ? "qcow2" : "raw",
+    });
   }
 
   /** One of the two short global sections: no await between the check and the row. */
@@ -154,7 +170,7 @@ export class VmService {
     );
   }
 
-  async #makeFiles(vm: Vm, signal: AbortSignal): Promise<void> {
+  async #makeFiles(vm: Vm, wishes: RootDiskWishes, signal: AbortSignal): Promise<void> {
     const { host, paths, store, events } = this.#deps;
     const image = store.images.find(vm.imageId);
     if (!image) {
@@ -162,12 +178,12 @@ export class VmService {
     }
     const { directory, events: eventsPath } = vmPaths(paths, vm.id);
     await host.files.makeDirectory(directory, 0o700);
-    const rootDisk = await makeRootDisk(host.files, paths, image, vm.id);
+    const rootDisk = await makeRootDisk(host, paths, image, vm.id, wishes);
     await makeWorkDisk(host.files, paths, image, vm.id, vm.spec.workDiskBytes);
     await makeHostKey(host.files, paths, vm);
     await events.add(eventsPath, "created", `from image ${image.name}`);
     signal.throwIfAborted();
-    store.vms.transition("create", vm.id, "stopped", { record: { rootDisk } });
+    store.vms.transition("create", vm.id, "stopped", { record: rootDisk });
   }
 
   /** Removes a VM that a failed creation leaves. */
@@ -193,17 +209,19 @@ export class VmService {
       );
     }
     const kernel = await this.#deps.ensureKernel(vm.spec.kernelName, work.progress, work.signal);
+    const vmm = await this.#chooseDriver(vm.spec, vm.rootDisk);
     work.progress.stage("starting");
     store.vms.transition("start", id, "starting");
     try {
       const onLaunched = (state: MachineState) => void store.vms.update(id, { machine: state });
-      const booted = await bootMachine(this.#deps, vm, { image, kernel }, onLaunched, work);
+      const booted = await bootMachine(this.#deps, vm, { image, kernel, vmm }, onLaunched, work);
       store.vms.transition("start", id, "running", {
         record: { startedAtMs: host.clock.now(), lastExit: undefined },
         machine: booted.state,
       });
       this.running.add(id, booted);
-      await events.add(vmPaths(paths, id).events, "started", booted.machine.record.acceleration.kind);
+      const { driver, acceleration } = booted.machine.record;
+      await events.add(vmPaths(paths, id).events, "started", `${driver} with ${acceleration.kind}`);
     } catch (thrown) {
       await host.files.remove(vmPaths(paths, id).runtime);
       store.vms.transition("stop", id, "stopped", { machine: undefined });
@@ -232,7 +250,7 @@ export class VmService {
         host.log("warn", "no clean shutdown", { vm: vm.name, thrown });
       }
     }
-    await stopMachine(host, booted);
+    await stopMachine(this.#deps, vm, booted);
     if (!force && how !== "shut down") {
       progress.note(`VM ${vm.name}: ${how}; what was not yet synced may be lost`);
     }

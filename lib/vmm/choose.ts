@@ -3,6 +3,7 @@ import type { Host } from "../base/host.ts";
 import { chooseAcceleration } from "./acceleration.ts";
 import type { Acceleration, Drive, DriverName, MachineNetwork } from "./driver.ts";
 import { FIRECRACKER_PROGRAM } from "./firecracker/driver.ts";
+import { obstacleToVersion, readProgramVersion } from "./firecracker/version.ts";
 
 export interface DriverWishes {
   /** `--vmm`, or the configuration's. */
@@ -24,6 +25,8 @@ export interface DriverChoice {
 export interface DriverFacts {
   readonly acceleration: Acceleration;
   readonly firecrackerPath: string | undefined;
+  /** As the program tells it, unchecked. */
+  readonly firecrackerVersion: string | undefined;
 }
 
 /**
@@ -37,10 +40,12 @@ export async function chooseDriver(
   wishes: DriverWishes,
 ): Promise<DriverChoice> {
   const program = wishes.firecrackerProgram ?? FIRECRACKER_PROGRAM;
-  return decideDriver(wishes, {
-    acceleration: await chooseAcceleration(host),
-    firecrackerPath: await host.processes.which(program),
-  });
+  const acceleration = await chooseAcceleration(host);
+  const firecrackerPath = await host.processes.which(program);
+  // Asked only where it could be used: a broken program that nobody needs harms nobody.
+  const isAsked = firecrackerPath !== undefined && acceleration.kind === "kvm" && wishes.requested !== "qemu";
+  const firecrackerVersion = isAsked ? await readProgramVersion(host, firecrackerPath) : undefined;
+  return decideDriver(wishes, { acceleration, firecrackerPath, firecrackerVersion });
 }
 
 /** As `chooseDriver`. Pure. */
@@ -63,7 +68,7 @@ export function decideDriver(wishes: DriverWishes, facts: DriverFacts): DriverCh
 
 function obstacleToFirecracker(
   wishes: DriverWishes,
-  { acceleration, firecrackerPath }: DriverFacts,
+  { acceleration, firecrackerPath, firecrackerVersion }: DriverFacts,
 ): { code: "host_unsupported" | "missing_tool"; why: string } | undefined {
   if (acceleration.kind !== "kvm") {
     return { code: "host_unsupported", why: `it needs KVM, and ${acceleration.why}` };
@@ -72,6 +77,8 @@ function obstacleToFirecracker(
     const program = wishes.firecrackerProgram ?? FIRECRACKER_PROGRAM;
     return { code: "missing_tool", why: `${program} is not installed` };
   }
+  const tooOld = obstacleToVersion(firecrackerVersion ?? "");
+  if (tooOld !== undefined) return { code: "host_unsupported", why: tooOld };
   if (wishes.network === "user") {
     return { code: "host_unsupported", why: "it has no user-mode network" };
   }

@@ -17,6 +17,8 @@ export interface RawDrive {
   readonly path: string;
   readonly format: "raw";
   readonly readOnly: boolean;
+  /** The path is a block device, not a file. */
+  readonly isDevice?: boolean;
 }
 
 export interface OverlayDrive {

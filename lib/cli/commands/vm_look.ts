@@ -75,7 +75,7 @@ function vmFields(vm: VmView, nowMs: number): [string, string | undefined][] {
     ["Kernel", vm.kernel],
     ["CPUs", String(vm.cpus)],
     ["Memory", formatBytes(vm.memoryMib * MIB)],
-    ["Root disk", vm.rootDisk],
+    ["Root disk", vm.rootDisk && `${vm.rootDisk}${vm.rootDiskReason ? ` (${vm.rootDiskReason})` : ""}`],
     ["Work disk", formatBytes(vm.workDiskBytes)],
     ["Disk used", formatBytes(vm.diskUsedBytes)],
     ["Network", vm.network],

@@ -117,15 +117,17 @@ function deviceArguments(spec: MachineSpec): string[] {
 /** Source: QEMU qapi/block-core.json, BlockdevOptions. */
 function blockdev(drive: Drive): Record<string, unknown> {
   // "write-cache=on" and no cache options: the page cache is used, and a guest's flush is an fdatasync.
-  const file = (filename: string, readOnly: boolean) => ({
-    driver: "file",
+  const file = (filename: string, readOnly: boolean, isDevice = false) => ({
+    driver: isDevice ? "host_device" : "file",
     filename,
     aio: "threads",
     discard: "unmap",
     "read-only": readOnly,
   });
   const top = { "node-name": drive.id, discard: "unmap", "read-only": drive.readOnly };
-  if (drive.format === "raw") return { driver: "raw", ...top, file: file(drive.path, drive.readOnly) };
+  if (drive.format === "raw") {
+    return { driver: "raw", ...top, file: file(drive.path, drive.readOnly, drive.isDevice) };
+  }
   return {
     driver: "qcow2",
     ...top,

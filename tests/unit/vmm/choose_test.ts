@@ -4,7 +4,11 @@ import { decideDriver, type DriverFacts, type DriverWishes } from "../../../lib/
 
 const KVM = { kind: "kvm", why: "the processor has vmx" } as const;
 const TCG = { kind: "tcg", why: "the processor has no vmx" } as const;
-const INSTALLED: DriverFacts = { acceleration: KVM, firecrackerPath: "/usr/bin/firecracker" };
+const INSTALLED: DriverFacts = {
+  acceleration: KVM,
+  firecrackerPath: "/usr/bin/firecracker",
+  firecrackerVersion: "v1.16.1",
+};
 const WISHES: DriverWishes = { network: "tap", rootFormat: "raw" };
 
 const CASES: readonly [string, Partial<DriverWishes>, Partial<DriverFacts>, string, RegExp][] = [
@@ -12,6 +16,8 @@ const CASES: readonly [string, Partial<DriverWishes>, Partial<DriverFacts>, stri
   ["no network at all", { network: "none" }, {}, "firecracker", /installed/],
   ["no KVM", {}, { acceleration: TCG }, "qemu", /it needs KVM, and the processor has no vmx/],
   ["no Firecracker", {}, { firecrackerPath: undefined }, "qemu", /not installed/],
+  ["an old Firecracker", {}, { firecrackerVersion: "v1.14.3" }, "qemu", /1\.14\.3 has known security holes/],
+  ["a Firecracker that says nothing", {}, { firecrackerVersion: "" }, "qemu", /its version "" can't be read/],
   ["user-mode networking", { network: "user" }, {}, "qemu", /no user-mode network/],
   ["an overlay", { rootFormat: "qcow2" }, {}, "qemu", /no qcow2/],
   ["QEMU asked for", { requested: "qemu" }, {}, "qemu", /asked for/],
@@ -30,6 +36,7 @@ for (
   const [what, wishes, facts, code] of [
     ["without KVM", {}, { acceleration: TCG }, "host_unsupported"],
     ["that is not installed", {}, { firecrackerPath: undefined }, "missing_tool"],
+    ["with known holes", {}, { firecrackerVersion: "v1.15.0" }, "host_unsupported"],
     ["with user-mode networking", { network: "user" }, {}, "host_unsupported"],
   ] as const
 ) {

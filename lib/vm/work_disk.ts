@@ -4,30 +4,10 @@ import { byteStringOfText, emptyDirectory, EPOCH } from "../base/tree.ts";
 import { uuidFromSeed } from "../base/uuid.ts";
 import { FilesystemWriter, openFilesystem } from "../ext4/mod.ts";
 import { imageRootfs, type Paths, vmPaths } from "../store/paths.ts";
-import type { ImageRecord, VmRecord } from "../store/records.ts";
-import { writeOverlay } from "../vmm/qcow2.ts";
+import type { ImageRecord } from "../store/records.ts";
 
 /** The work disk's top directory is the guest's /root: root's own, and readable for the services in the guest. */
 const WORK_DIRECTORY_MODE = 0o755;
-
-/**
- * Makes the VM's root disk, the cheapest copy-on-write that the host offers: a reflink where the
- * filesystem can; else an overlay, which takes no time and no space.
- *
- * @param id names the VM's directory, which exists
- */
-export async function makeRootDisk(
-  files: Files,
-  paths: Paths,
-  image: ImageRecord,
-  id: VmId,
-): Promise<NonNullable<VmRecord["rootDisk"]>> {
-  const rootfs = imageRootfs(paths, image);
-  const { rootRaw, rootOverlay } = vmPaths(paths, id);
-  if (await files.reflink(rootfs, rootRaw)) return "reflink";
-  await writeOverlay({ files }, rootOverlay, { backingPath: rootfs, virtualSizeBytes: image.sizeBytes });
-  return "qcow2";
-}
 
 /**
  * Makes the work disk: an ext4 filesystem with what the image has in /root. It costs that content, not
