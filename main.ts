@@ -87,6 +87,14 @@ function buildContext(build: BuildStamp): Context {
       if (code === 0) return JSON.parse(stdout) as Finding[];
       throw new BangerError("internal", `Cannot look at this host: ${stderr.trim()}`);
     },
+    get config() {
+      const { configFile } = paths();
+      return {
+        path: configFile,
+        readText: async () =>
+          await (await import("./lib/config/read.ts")).readConfigText(host.files, configFile),
+      };
+    },
     get daemon() {
       const found = paths();
       return daemonAccess(host, {

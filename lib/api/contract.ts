@@ -35,8 +35,10 @@ export const createVmSchema = z.object({
   image: parsedBy(parseImageRequest).optional(),
   kernel: parsedBy(parseKernelName).optional(),
   cpus: z.number().int().min(1).max(64).optional(),
-  memoryMib: z.number().int().min(128).max(1024 * 1024).optional(),
-  workDiskBytes: z.number().int().min(64 * MIB).max(16 * 1024 * 1024 * MIB).optional(),
+  memoryMib: z.number().int().min(128, "128 MiB is the least").max(1024 * 1024, "1 TiB is the most")
+    .optional(),
+  workDiskBytes: z.number().int().min(64 * MIB, "64 MiB is the least")
+    .max(16 * 1024 * 1024 * MIB, "16 TiB is the most").optional(),
   network: z.enum(["user", "none"]).optional(),
   transport: z.enum(["virtio-serial", "vhost-vsock", "vhost-device-vsock"]).optional(),
   environment: environmentSchema.optional(),
@@ -47,6 +49,17 @@ export const createVmSchema = z.object({
   start: z.boolean().optional(),
 }).strict().openapi("CreateVm");
 export type CreateVm = z.infer<typeof createVmSchema>;
+
+/** What a new VM gets that its request does not say. The kernel may be the image's own, so it is not here. */
+export const vmDefaultsSchema = z.object({
+  image: z.string(),
+  cpus: z.number(),
+  memoryMib: z.number(),
+  workDiskBytes: z.number(),
+  network: z.string(),
+  environment: z.record(z.string(), z.string()),
+}).openapi("VmDefaults");
+export type VmDefaultsView = z.infer<typeof vmDefaultsSchema>;
 
 const stateSchema = z.enum(Object.keys(TRANSITIONS) as [VmState, ...VmState[]]);
 

@@ -9,6 +9,7 @@ import type {
   PullImage,
   RegisterImage,
   VersionView,
+  VmDefaultsView,
   VmEventView,
   VmView,
 } from "./contract.ts";
@@ -52,6 +53,7 @@ export interface Services {
   };
   readonly daemon: {
     version(): VersionView;
+    defaults(): Promise<VmDefaultsView>;
     /** @throws {BangerError} `in_use` while operations run, unless forced */
     shutdown(options: { force: boolean }): void;
   };

@@ -38,6 +38,28 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(digits)} ${units[unit]}`;
 }
 
+const DURATION = /^(\d+(?:\.\d+)?)\s*(s|m|min|h|d|days?|w|weeks?)$/i;
+const DURATION_FACTORS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 };
+const MAX_DURATION_MS = 100 * 365 * 86_400_000;
+
+/**
+ * A length of time as people write it: `90s`, `15m`, `12h`, `7d`, `2 weeks`; `0` alone needs no unit.
+ *
+ * @returns milliseconds, 0 or more
+ * @throws {BangerError} `invalid_argument`
+ */
+export function parseDurationMs(text: string): number {
+  if (text.trim() === "0") return 0;
+  const match = DURATION.exec(text.trim());
+  const ms = match ? Number(match[1]) * DURATION_FACTORS[match[2]![0]!.toLowerCase()]! * 1000 : NaN;
+  if (ms <= MAX_DURATION_MS) return Math.round(ms);
+  throw new BangerError(
+    "invalid_argument",
+    `Cannot use ${quote(text)} as a length of time`,
+    "Write a number with a unit, such as 90s, 15m, 12h or 7d",
+  );
+}
+
 /** @returns for people: `0.4 s`, `12 s`, `3 min`, `2 h`, `5 days` */
 export function formatDuration(ms: number): string {
   const seconds = ms / 1000;

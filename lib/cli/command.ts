@@ -57,6 +57,7 @@ export interface Context {
   readonly processes: Pick<Processes, "run" | "inherit">;
   readonly guest: GuestAccess;
   readonly daemon: DaemonAccess;
+  readonly config: ConfigAccess;
   /** This executable, for ssh's ProxyCommand. */
   readonly executable: string;
   readonly environment: (name: string) => string | undefined;
@@ -74,6 +75,13 @@ export interface DaemonAccess {
   /** @returns undefined where none runs */
   connectIfRunning(): Promise<ApiClient | undefined>;
   readonly logPath: string;
+}
+
+/** The user's configuration, read where the command line runs. */
+export interface ConfigAccess {
+  readonly path: string;
+  /** @returns undefined where there is no file */
+  readText(): Promise<string | undefined>;
 }
 
 /** The direct way into a guest, past the daemon. */

@@ -11,17 +11,18 @@ export const CREATE_OPTIONS: readonly Option[] = [
   {
     flags: "-i, --image <image>",
     summary:
-      "what to boot: a name, a reference or a path, as image pull takes it (default: debian-bookworm); pulled where it is missing",
+      "what to boot: a name, a reference or a path, as image pull takes it (default: config.toml's, else debian-bookworm); pulled where it is missing",
   },
   {
     flags: "--kernel <kernel>",
     summary: "the kernel to boot it with (default: debian); pulled where it is missing",
   },
-  { flags: "-c, --cpus <count>", summary: "virtual processors (default: 2)" },
-  { flags: "-m, --memory <size>", summary: "memory, such as 512M or 2G (default: 2G)" },
+  { flags: "-c, --cpus <count>", summary: "virtual processors (default: config.toml's, else 2)" },
+  { flags: "-m, --memory <size>", summary: "memory, such as 512M or 2G (default: config.toml's, else 2G)" },
   {
     flags: "--disk <size>",
-    summary: "size of the work disk at /root (default: 8G); it takes only what is written",
+    summary:
+      "size of the work disk at /root (default: config.toml's, else 8G); it takes only what is written",
   },
   {
     flags: "--network <mode>",

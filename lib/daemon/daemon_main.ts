@@ -8,6 +8,7 @@ import type { HttpClient } from "../base/http.ts";
 import { parseKernelName } from "../base/names.ts";
 import { preparePrivateDirectory } from "../base/private_directory.ts";
 import { EPOCH } from "../base/tree.ts";
+import { readConfig } from "../config/read.ts";
 import { FilesystemWriter } from "../ext4/writer.ts";
 import type { Agent } from "../image/convert.ts";
 import { ImageService } from "../image/service.ts";
@@ -24,10 +25,10 @@ import { VmEvents } from "../vm/events.ts";
 import { reconcile } from "../vm/reconcile.ts";
 import { VmService } from "../vm/service.ts";
 import { hostDrivers } from "../vmm/drivers.ts";
-import { readConfigFile, vmmSettings } from "./config_file.ts";
 import { guestProbe } from "./guest_probe.ts";
 import { relayArguments } from "./relay_main.ts";
 import { daemonServices } from "./services.ts";
+import { vmmSettings } from "./vmm_settings.ts";
 import { uuidFromSeed } from "../base/uuid.ts";
 
 /** This process, as the daemon needs to know it. */
@@ -120,7 +121,7 @@ async function wire(
     events,
     drivers: hostDrivers(
       host,
-      async () => vmmSettings(await readConfigFile(host.files, paths.configFile)),
+      async () => vmmSettings(await readConfig(host.files, paths.configFile)),
       ({ id }) => vmPaths(paths, id).metrics,
     ),
     guest: guestProbe(host),
@@ -144,6 +145,7 @@ async function wire(
     kernels,
     vms,
     events,
+    config: () => readConfig(host.files, paths.configFile),
     shutdown,
   });
   return { vms, deps, operations, app: routes(services, host.log) };
@@ -155,7 +157,7 @@ function imageSources(host: Host, http: HttpClient, self: Self, paths: Paths): O
     variable: self.environment,
     gunzipWorkerUrl: self.gunzipWorkerUrl,
     async settings() {
-      const { registries } = await readConfigFile(host.files, paths.configFile);
+      const { registries } = await readConfig(host.files, paths.configFile);
       return { mirrors: registries.mirrors, insecureHosts: registries.insecure };
     },
   });

@@ -5,7 +5,7 @@ import type { Host } from "../base/host.ts";
 import { CHECKS } from "../doctor/checks.ts";
 import { type Check, diagnose, type DoctorWorld, findingOf, repairAll } from "../doctor/diagnosis.ts";
 import { resolvePaths } from "../store/paths.ts";
-import { readConfigFile } from "./config_file.ts";
+import { readConfig } from "../config/read.ts";
 import type { Self } from "./daemon_main.ts";
 
 const MAX_PASSWD_BYTES = 4 * 1024 * 1024;
@@ -41,7 +41,7 @@ export async function doctorMain(
 async function checkConfiguration({ host, paths }: DoctorWorld): Promise<Finding[]> {
   const check = "configuration";
   try {
-    await readConfigFile(host.files, paths.configFile);
+    await readConfig(host.files, paths.configFile);
   } catch (thrown) {
     if (!(thrown instanceof BangerError)) throw thrown;
     return [{

@@ -3,6 +3,7 @@ import type { Services } from "../api/services.ts";
 import { buildId, type BuildStamp } from "../base/build.ts";
 import { BangerError } from "../base/errors.ts";
 import type { Host } from "../base/host.ts";
+import type { ConfigFile } from "../config/schema.ts";
 import type { ImageService } from "../image/service.ts";
 import type { KernelStore } from "../kernel/store.ts";
 import type { Paths } from "../store/paths.ts";
@@ -10,6 +11,7 @@ import type { Store } from "../store/store.ts";
 import type { VmEvents } from "../vm/events.ts";
 import type { VmService } from "../vm/service.ts";
 import { imageServices } from "./image_services.ts";
+import { createDefaults } from "./create_defaults.ts";
 import { kernelServices } from "./kernel_services.ts";
 import { vmServices } from "./vm_services.ts";
 
@@ -24,6 +26,8 @@ export interface ServiceParts {
   readonly kernels: KernelStore;
   readonly vms: VmService;
   readonly events: VmEvents;
+  /** Read anew each time: what the user changes holds from the next request on. */
+  config(): Promise<ConfigFile>;
   shutdown(): void;
 }
 
@@ -44,7 +48,9 @@ export function daemonServices(parts: ServiceParts): Services {
   };
 }
 
-function daemonService({ build, pid, paths, operations, shutdown }: ServiceParts): Services["daemon"] {
+function daemonService(
+  { build, pid, paths, operations, config, shutdown }: ServiceParts,
+): Services["daemon"] {
   return {
     version: () => ({
       ...build,
@@ -53,6 +59,7 @@ function daemonService({ build, pid, paths, operations, shutdown }: ServiceParts
       stateDirectory: paths.stateDirectory,
       runningOperations: operations.runningCount(),
     }),
+    defaults: async () => createDefaults(await config()),
     shutdown({ force }) {
       const running = operations.runningCount();
       if (running > 0 && !force) {

@@ -2,10 +2,12 @@ import type { Services } from "../api/services.ts";
 import { vmPaths } from "../store/paths.ts";
 import { readConsoleText } from "../vm/console.ts";
 import type { ServiceParts } from "./services.ts";
+import { withDefaults } from "./create_defaults.ts";
 import { vmView } from "./vm_view.ts";
 
 /** The API's VM service over the rooms that do the work. */
-export function vmServices({ host, paths, store, operations, vms, events }: ServiceParts): Services["vms"] {
+export function vmServices(parts: ServiceParts): Services["vms"] {
+  const { host, paths, store, operations, vms, events, config } = parts;
   const view = (nameOrId: string) => {
     const vm = store.vms.get(nameOrId);
     return vmView(host.files, paths, vm, vms.running.get(vm.id));
@@ -15,11 +17,11 @@ export function vmServices({ host, paths, store, operations, vms, events }: Serv
       Promise.all(store.vms.list().map((vm) => vmView(host.files, paths, vm, vms.running.get(vm.id)))),
     get: (nameOrId) => Promise.resolve().then(() => view(nameOrId)),
     create(request) {
-      const { environment, ...rest } = request;
-      const options = Object.fromEntries(
-        Object.entries({ ...rest, environment }).filter(([, value]) => value !== undefined),
+      return operations.begin(
+        "vm create",
+        async (progress, signal) =>
+          await vms.create(withDefaults(request, await config()), { progress, signal }),
       );
-      return operations.begin("vm create", (progress, signal) => vms.create(options, { progress, signal }));
     },
     start(nameOrId) {
       const { name } = store.vms.get(nameOrId);

@@ -30,12 +30,3 @@ export interface RelayOptions {
   /** Whether it also carries the agent's streams over virtio-serial. */
   readonly hasSerial: boolean;
 }
-
-/** Defaults of `vm create`. */
-export const DEFAULTS = {
-  image: "debian-bookworm",
-  kernel: "debian",
-  cpus: 2,
-  memoryMib: 2048,
-  workDiskBytes: 8 * 1024 ** 3,
-} as const;

@@ -3,13 +3,14 @@ import type { Progress } from "../base/host.ts";
 import { inventVmName, parseVmName, type VmId, type VmName } from "../base/names.ts";
 import { wrongState } from "../base/states.ts";
 import { withRollback } from "../base/steps.ts";
+import { VM_DEFAULTS } from "../base/vm_defaults.ts";
 import { vmPaths } from "../store/paths.ts";
 import type { RootDiskMode, Vm, VmSpec } from "../store/records.ts";
 import type { DriverName } from "../vmm/driver.ts";
 import type { ChosenDriver } from "../vmm/drivers.ts";
 import { bootMachine, stopMachine } from "./boot.ts";
 import { makeHostKey } from "./config_disk.ts";
-import { DEFAULTS, type VmDeps } from "./deps.ts";
+import type { VmDeps } from "./deps.ts";
 import type { MachineState } from "./machine_state.ts";
 import { VmQueues } from "./queue.ts";
 import { removeVmFiles } from "./residue.ts";
@@ -69,9 +70,9 @@ export class VmService {
     const chosen = options.kernel === undefined
       ? undefined
       : await this.#deps.ensureKernel(options.kernel, progress, signal);
-    const image = await this.#deps.ensureImage(options.image ?? DEFAULTS.image, progress, signal);
+    const image = await this.#deps.ensureImage(options.image ?? VM_DEFAULTS.image, progress, signal);
     const kernel = chosen ??
-      await this.#deps.ensureKernel(image.kernel ?? DEFAULTS.kernel, progress, signal);
+      await this.#deps.ensureKernel(image.kernel ?? VM_DEFAULTS.kernel, progress, signal);
     work.signal.throwIfAborted();
     work.progress.stage("making disks");
     const spec = this.#spec(options, image.name, kernel.name);
@@ -132,10 +133,10 @@ export class VmService {
     return {
       imageName,
       kernelName,
-      cpus: options.cpus ?? DEFAULTS.cpus,
-      memoryMib: options.memoryMib ?? DEFAULTS.memoryMib,
-      workDiskBytes: options.workDiskBytes ?? DEFAULTS.workDiskBytes,
-      network: options.network ?? "user",
+      cpus: options.cpus ?? VM_DEFAULTS.cpus,
+      memoryMib: options.memoryMib ?? VM_DEFAULTS.memoryMib,
+      workDiskBytes: options.workDiskBytes ?? VM_DEFAULTS.workDiskBytes,
+      network: options.network ?? VM_DEFAULTS.network,
       transport: options.transport ?? "virtio-serial",
       environment: { ...options.environment },
       ...(options.gitIdentity ? { gitIdentity: options.gitIdentity } : {}),

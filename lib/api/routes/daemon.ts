@@ -1,5 +1,5 @@
 import { createRoute } from "@hono/zod-openapi";
-import { versionSchema } from "../contract.ts";
+import { versionSchema, vmDefaultsSchema } from "../contract.ts";
 import type { Services } from "../services.ts";
 import { answers, body, forceBody, json, newApp, nothing } from "./parts.ts";
 
@@ -13,6 +13,14 @@ export function daemonRoutes(daemon: Services["daemon"]) {
         responses: answers({ 200: json("The daemon", versionSchema) }),
       }),
       (c) => c.json(daemon.version(), 200),
+    )
+    .openapi(
+      createRoute({
+        method: "get",
+        path: "/v1/defaults",
+        responses: answers({ 200: json("What a new VM gets that is not said", vmDefaultsSchema) }),
+      }),
+      async (c) => c.json(await daemon.defaults(), 200),
     )
     .openapi(
       createRoute({

@@ -1,4 +1,5 @@
 import type { Command } from "../command.ts";
+import { CONFIG_COMMANDS } from "./config.ts";
 import { DAEMON_COMMANDS } from "./daemon.ts";
 import { DOCTOR_COMMANDS } from "./doctor.ts";
 import { IMAGE_COMMANDS } from "./image.ts";
@@ -11,6 +12,7 @@ export const NOUNS: Readonly<Record<string, string>> = {
   vm: "virtual machines",
   image: "images that VMs are made from",
   kernel: "kernels that VMs boot",
+  config: "the configuration file",
   daemon: "the daemon that owns them all",
 };
 
@@ -21,6 +23,7 @@ export const COMMANDS: readonly Command[] = [
   ...VM_ACCESS_COMMANDS,
   ...IMAGE_COMMANDS,
   ...KERNEL_COMMANDS,
+  ...CONFIG_COMMANDS,
   ...DAEMON_COMMANDS,
   ...DOCTOR_COMMANDS,
 ];

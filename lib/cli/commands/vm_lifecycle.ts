@@ -46,7 +46,10 @@ const run: Command = {
     const request = await createRequest(context, input);
     const client = await context.daemon.connect();
     if (input.trailing === undefined && !context.terminal.stdinIsTerminal) {
-      await requireImageCommand(client, request.image);
+      await requireImageCommand(
+        client,
+        request.image ?? (await (await client.v1.defaults.$get()).json()).image,
+      );
     }
     const name = await carryOut(
       { context, client, input },
@@ -76,8 +79,7 @@ async function runInVm(context: Context, client: ApiClient, name: string, input:
  * Refuses before a machine is made for nothing. What is still to be pulled shows only then what it is for,
  * but for the images of the catalog, which are for no program of their own.
  */
-async function requireImageCommand(client: ApiClient, image: string | undefined): Promise<void> {
-  if (image === undefined) throw noTerminal();
+async function requireImageCommand(client: ApiClient, image: string): Promise<void> {
   try {
     await getImageCommand(client, image);
   } catch (thrown) {

@@ -1,0 +1,71 @@
+import { z } from "zod";
+import { createVmSchema } from "../api/contract.ts";
+import { MIB, parseDurationMs, parseSizeBytes } from "../base/units.ts";
+
+/**
+ * What `config.toml` may say. One value for each table, so that whoever needs a new one adds it beside these;
+ * every table is optional and strict, and docs/configuration.md tells users about each key.
+ */
+
+const HOST = String.raw`(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?`;
+const host = z.string().regex(new RegExp(`^${HOST}$`), "write host or host:port, without a scheme");
+const place = z.string().regex(
+  new RegExp(`^${HOST}(?:/[a-z0-9._-]+)*$`),
+  "write host[:port][/path], without a scheme",
+);
+
+/** Text that a parser of the base room takes; its refusal becomes the issue's text. */
+function written<T>(parse: (text: string) => T) {
+  return z.string().transform((text, context) => {
+    try {
+      return parse(text);
+    } catch (thrown) {
+      context.addIssue({ code: "custom", message: (thrown as Error).message });
+      return z.NEVER;
+    }
+  });
+}
+
+const vm = createVmSchema.shape;
+
+/** What a VM gets that its command does not say. The flags' own schemas say what is allowed. */
+export const defaultsSchema = z.object({
+  image: vm.image,
+  kernel: vm.kernel,
+  cpus: vm.cpus,
+  memory: written((text) => Math.floor(parseSizeBytes(text) / MIB)).pipe(vm.memoryMib.unwrap()).optional(),
+  disk: written(parseSizeBytes).pipe(vm.workDiskBytes.unwrap()).optional(),
+  network: vm.network,
+  /** How root disks are made; without it the cheapest that the host has. */
+  root_disk: vm.rootDisk,
+  environment: vm.environment,
+}).strict();
+
+export const registriesSchema = z.object({
+  /** Hosts, with their port, that are spoken to over plain HTTP. */
+  insecure: z.array(host).default([]),
+  /** Asked before the registry itself. */
+  mirrors: z.array(z.object({ prefix: place, location: place }).strict()).default([]),
+}).strict();
+
+/** How long a removed VM can be brought back. */
+export const trashSchema = z.object({
+  keep: written(parseDurationMs).optional(),
+}).strict();
+
+export const vmmSchema = z.object({
+  /** For VMs that ask for none. */
+  driver: z.enum(["qemu", "firecracker"]).optional(),
+  /** Where Firecracker is; default: on PATH. */
+  firecracker: z.string().startsWith("/", "write an absolute path").optional(),
+}).strict();
+
+export const configSchema = z.object({
+  defaults: defaultsSchema.default({}),
+  vmm: vmmSchema.default({}),
+  trash: trashSchema.default({}),
+  registries: registriesSchema.default({ insecure: [], mirrors: [] }),
+}).strict();
+
+/** What the user's `config.toml` says, defaults of lists filled in. */
+export type ConfigFile = z.infer<typeof configSchema>;
