@@ -206,6 +206,8 @@ export const versionSchema = z.object({
   pid: z.number(),
   stateDirectory: z.string(),
   runningOperations: z.number(),
+  /** What the user must know of how the daemon came up, one sentence each. */
+  notices: z.array(z.string()).optional(),
 }).openapi("Version");
 export type VersionView = z.infer<typeof versionSchema>;
 

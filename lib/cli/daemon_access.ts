@@ -37,6 +37,8 @@ export function daemonAccess(deps: Deps, location: DaemonLocation): DaemonAccess
       if (running === buildId(location.build)) return client;
       if (running && !(await stopOther(deps, client, location))) return client;
       await startDaemon(deps, client, location);
+      const { notices = [] } = await (await client.v1.version.$get()).json();
+      for (const notice of notices) await location.warn(notice);
       return client;
     },
   };

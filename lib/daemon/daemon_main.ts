@@ -15,15 +15,18 @@ import { ImageService } from "../image/service.ts";
 import { OciSources } from "../image/sources.ts";
 import type { DiskBuilder } from "../kernel/disk_builder.ts";
 import { KernelStore } from "../kernel/store.ts";
+import { openStore } from "../store/open_store.ts";
 import { type Paths, resolvePaths, vmPaths } from "../store/paths.ts";
-import { Store } from "../store/store.ts";
+import type { Store } from "../store/store.ts";
 import { systemHttpClient } from "../sys/http.ts";
 import { serveUnix } from "../sys/http_server.ts";
 import { ensureClientKey } from "../vm/config_disk.ts";
 import type { VmDeps } from "../vm/deps.ts";
 import { VmEvents } from "../vm/events.ts";
 import { reconcile } from "../vm/reconcile.ts";
+import { VmRecordKeeper } from "../vm/record_keeper.ts";
 import { VmService } from "../vm/service.ts";
+import { removeTemporaryFiles } from "../vm/temporary_files.ts";
 import { hostDrivers } from "../vmm/drivers.ts";
 import { guestProbe } from "./guest_probe.ts";
 import { relayArguments } from "./relay_main.ts";
@@ -55,11 +58,14 @@ export async function daemonMain(host: Host, build: BuildStamp, self: Self): Pro
     log("info", "another daemon runs already", { socket: paths.daemonSocket });
     return;
   }
-  using store = Store.open(paths.database);
+  await removeTemporaryFiles(host, paths);
+  const opened = await openStore(host, paths.database);
+  using store = opened.store;
   using http = systemHttpClient();
   await using sources = imageSources(host, http, self, paths);
   const stop = new AbortController();
   const ending = Promise.withResolvers<void>();
+  const notices: string[] = [];
   const { vms, deps, operations, app } = await wire(
     host,
     build,
@@ -67,9 +73,10 @@ export async function daemonMain(host: Host, build: BuildStamp, self: Self): Pro
     paths,
     store,
     sources,
+    notices,
     ending.resolve,
   );
-  await reconcile(deps, vms);
+  notices.push(...recoveryNotices(await reconcile(deps, vms), opened.damagedPath));
   if (!(await host.sockets.removeStaleSocket(paths.daemonSocket))) {
     throw new BangerError("already_exists", `Cannot listen on ${paths.daemonSocket}: somebody else does`);
   }
@@ -94,6 +101,7 @@ async function wire(
   paths: Paths,
   store: Store,
   sources: OciSources,
+  notices: readonly string[],
   shutdown: () => void,
 ) {
   const images = new ImageService(host, {
@@ -119,6 +127,7 @@ async function wire(
     paths,
     store,
     events,
+    records: new VmRecordKeeper(host, paths, store),
     drivers: hostDrivers(
       host,
       async () => vmmSettings(await readConfig(host.files, paths.configFile)),
@@ -146,9 +155,22 @@ async function wire(
     vms,
     events,
     config: () => readConfig(host.files, paths.configFile),
+    notices,
     shutdown,
   });
   return { vms, deps, operations, app: routes(services, host.log) };
+}
+
+/** @param takenIn VMs whose row was made again */
+function recoveryNotices(takenIn: number, damagedPath: string | undefined): string[] {
+  const vms = takenIn === 1 ? "1 VM" : `${takenIn} VMs`;
+  const found = `${vms} found again beside ${takenIn === 1 ? "its" : "their"} disks`;
+  if (damagedPath !== undefined) {
+    return [
+      `the database was damaged and is made again: ${found}; the damaged one is kept as ${damagedPath}`,
+    ];
+  }
+  return takenIn === 0 ? [] : [`the database did not know all VMs: ${found}; see banger vm list --all`];
 }
 
 function imageSources(host: Host, http: HttpClient, self: Self, paths: Paths): OciSources {

@@ -28,6 +28,8 @@ export interface ServiceParts {
   readonly events: VmEvents;
   /** Read anew each time: what the user changes holds from the next request on. */
   config(): Promise<ConfigFile>;
+  /** For the user, about how this daemon came up. */
+  readonly notices: readonly string[];
   shutdown(): void;
 }
 
@@ -49,7 +51,7 @@ export function daemonServices(parts: ServiceParts): Services {
 }
 
 function daemonService(
-  { build, pid, paths, operations, config, shutdown }: ServiceParts,
+  { build, pid, paths, operations, config, notices, shutdown }: ServiceParts,
 ): Services["daemon"] {
   return {
     version: () => ({
@@ -58,6 +60,7 @@ function daemonService(
       pid,
       stateDirectory: paths.stateDirectory,
       runningOperations: operations.runningCount(),
+      ...(notices.length === 0 ? {} : { notices: [...notices] }),
     }),
     defaults: async () => createDefaults(await config()),
     shutdown({ force }) {

@@ -19,7 +19,10 @@ type ServiceHost = Pick<Host, "files" | "processes" | "clock" | "log">;
 
 export interface ImageServiceOptions {
   readonly paths: Pick<Paths, "imagesDirectory">;
-  readonly images: Pick<ImageTable, "list" | "find" | "insert" | "update" | "remove" | "users">;
+  readonly images: Pick<
+    ImageTable,
+    "list" | "find" | "insert" | "update" | "remove" | "users" | "unreadable"
+  >;
   /** What goes into every image that is made from now on. */
   readonly agent: Agent;
   readonly sources: ImageSources;
@@ -198,36 +201,54 @@ export class ImageService {
   async recover(): Promise<void> {
     const { files, log } = this.#host;
     const { imagesDirectory } = this.#options.paths;
+    const unreadable = new Set(this.#options.images.unreadable().map(({ id }) => id));
+    for (const id of unreadable) await this.#mend(id);
     for (const name of await files.list(imagesDirectory)) {
       if (name.startsWith(STAGING_PREFIX)) {
         await files.remove(`${imagesDirectory}/${name}`);
         log("info", "removed an unfinished image", { name });
-      } else if (/^[0-9a-f]{12}$/.test(name) && !this.#hasRow(name)) {
-        await this.#takeIn(name as ImageId);
+      } else if (/^[0-9a-f]{12}$/.test(name)) {
+        const id = name as ImageId;
+        if (!unreadable.has(id) && this.#options.images.find(id)?.id !== id) await this.#takeIn(id);
       }
     }
   }
 
-  #hasRow(id: string): boolean {
-    return this.#options.images.find(id)?.id === id;
-  }
-
   async #takeIn(id: ImageId): Promise<void> {
-    const { files, log } = this.#host;
-    const paths = imagePaths(this.#options.paths, id);
+    const { log } = this.#host;
     try {
-      const record = imageRecordSchema.parse(
-        JSON.parse(await files.readText(paths.record, MAX_RECORD_BYTES)),
-      );
-      if (record.id !== id || (await files.stat(this.rootfsPath(record))) === undefined) {
-        throw new Error("the record does not belong to what lies there");
-      }
-      parseImageName(record.name);
+      const record = await this.#readRecord(id);
       this.#options.images.insert(record);
       log("info", "took in an image that had no row", { id, name: record.name });
     } catch (reason) {
       log("warn", "left an image directory alone that cannot be taken in", { id, reason: reasonOf(reason) });
     }
+  }
+
+  async #mend(id: ImageId): Promise<void> {
+    const { log } = this.#host;
+    try {
+      const record = await this.#readRecord(id);
+      this.#options.images.update(record);
+      log("warn", "mended an image's row from the record beside its disk", { id, name: record.name });
+    } catch (reason) {
+      log("error", "an image's row cannot be read, nor the record beside its disk", {
+        id,
+        reason: reasonOf(reason),
+      });
+    }
+  }
+
+  /** The record beside an image's disk. */
+  async #readRecord(id: ImageId): Promise<ImageRecord> {
+    const { files } = this.#host;
+    const text = await files.readText(imagePaths(this.#options.paths, id).record, MAX_RECORD_BYTES);
+    const record = imageRecordSchema.parse(JSON.parse(text));
+    if (record.id !== id || (await files.stat(this.rootfsPath(record))) === undefined) {
+      throw new Error("the record does not belong to what lies there");
+    }
+    parseImageName(record.name);
+    return record;
   }
 }
 

@@ -1,5 +1,6 @@
 import type { DatabaseSync } from "node:sqlite";
 import { BangerError } from "../base/errors.ts";
+import { runStatement } from "./database_error.ts";
 import type { ImageId } from "../base/names.ts";
 import { type ImageRecord, imageRecordSchema } from "./records.ts";
 
@@ -10,9 +11,17 @@ export class ImageTable {
     this.#database = database;
   }
 
-  /** By name. */
+  /** By name; without those of `unreadable`. */
   list(): ImageRecord[] {
-    return this.#database.prepare("SELECT record FROM images ORDER BY name").all().map(parseRow);
+    return this.#database.prepare("SELECT record FROM images ORDER BY name").all()
+      .map(tryParseRow).filter((record) => record !== undefined);
+  }
+
+  /** Rows whose record cannot be read: what lies beside their disks may say more. */
+  unreadable(): { readonly id: ImageId; readonly name: string }[] {
+    return this.#database.prepare("SELECT id, name, record FROM images ORDER BY name").all()
+      .filter((row) => tryParseRow(row) === undefined)
+      .map(({ id, name }) => ({ id: String(id) as ImageId, name: String(name) }));
   }
 
   /** @param nameOrId a name, an id, or an unambiguous beginning of an id of at least 4 characters */
@@ -37,18 +46,24 @@ export class ImageTable {
         `Remove it first: banger image rm ${taken.name}`,
       );
     }
-    this.#database.prepare("INSERT INTO images (id, name, record) VALUES (?, ?, ?)")
-      .run(record.id, record.name, JSON.stringify(record));
+    runStatement(this.#database, "INSERT INTO images (id, name, record) VALUES (?, ?, ?)", [
+      record.id,
+      record.name,
+      JSON.stringify(record),
+    ]);
   }
 
   /** Replaces the record of an image; its id and name stay. */
   update(record: ImageRecord): void {
-    this.#database.prepare("UPDATE images SET record = ? WHERE id = ? AND name = ?")
-      .run(JSON.stringify(record), record.id, record.name);
+    runStatement(this.#database, "UPDATE images SET record = ? WHERE id = ? AND name = ?", [
+      JSON.stringify(record),
+      record.id,
+      record.name,
+    ]);
   }
 
   remove(id: ImageId): void {
-    this.#database.prepare("DELETE FROM images WHERE id = ?").run(id);
+    runStatement(this.#database, "DELETE FROM images WHERE id = ?", [id]);
   }
 
   /** Names of the VMs made from the image. */
@@ -58,7 +73,23 @@ export class ImageTable {
   }
 }
 
+/** @throws {BangerError} `state_broken` */
 function parseRow(row: unknown): ImageRecord {
+  const record = tryParseRow(row);
+  if (record) return record;
+  throw new BangerError(
+    "state_broken",
+    "Cannot use an image: its record in the database cannot be read",
+    "Its disk is untouched. See what the daemon found when it started: banger daemon logs",
+  );
+}
+
+function tryParseRow(row: unknown): ImageRecord | undefined {
   const { record } = row as { record: string };
-  return imageRecordSchema.parse(JSON.parse(record));
+  try {
+    return imageRecordSchema.parse(JSON.parse(record));
+  } catch {
+    // Whatever is wrong with the text, the caller tells of it: it is one of `unreadable`.
+    return undefined;
+  }
 }

@@ -106,6 +106,8 @@ export function vmPaths(paths: Pick<Paths, "vmsDirectory" | "runtimeDirectory">,
   const runtime = `${paths.runtimeDirectory}/vms/${id}`;
   return {
     directory,
+    /** What a lost database is made from again. */
+    record: `${directory}/vm.json`,
     workDisk: `${directory}/work.raw`,
     configDisk: `${directory}/config.tar`,
     hostKey: `${directory}/ssh_host_ed25519_key`,

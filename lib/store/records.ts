@@ -93,7 +93,24 @@ export interface Vm extends VmRecord {
   /** As its driver wrote it; only the driver reads it. */
   readonly machine?: unknown;
   readonly brokenReason?: string;
+  /** Its record cannot be read: everything but ids, name and number stands for what is not known. */
+  readonly isUnreadable?: true;
 }
+
+/** Stands in for a record that cannot be read, so that its VM is shown and not absent. */
+export const UNKNOWN_RECORD: VmRecord = {
+  createdAtMs: 0,
+  spec: {
+    imageName: "unknown",
+    kernelName: "unknown" as KernelName,
+    cpus: 0,
+    memoryMib: 0,
+    workDiskBytes: 0,
+    network: "none",
+    transport: "virtio-serial",
+    environment: {},
+  },
+};
 
 export const vmStateSchema = z.enum(Object.keys(TRANSITIONS) as [VmState, ...VmState[]]);
 

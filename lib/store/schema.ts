@@ -23,4 +23,22 @@ export const MIGRATIONS: readonly string[] = [
     broken_reason TEXT
   ) STRICT;
   `,
+  // Without the reference to images: a VM is kept, and shown, when its image cannot be read any more.
+  `
+  CREATE TABLE vms_without_reference (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    number INTEGER NOT NULL UNIQUE,
+    image_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    record TEXT NOT NULL,
+    machine TEXT,
+    broken_reason TEXT
+  ) STRICT;
+  INSERT INTO vms_without_reference
+    SELECT id, name, number, image_id, state, record, machine, broken_reason FROM vms;
+  DROP TABLE vms;
+  ALTER TABLE vms_without_reference RENAME TO vms;
+  CREATE INDEX vms_by_image ON vms (image_id);
+  `,
 ];

@@ -1,5 +1,6 @@
 import { DatabaseSync } from "node:sqlite";
 import { BangerError, reasonOf } from "../base/errors.ts";
+import { DamageError } from "./database_error.ts";
 import { ImageTable } from "./image_table.ts";
 import { MIGRATIONS } from "./schema.ts";
 import { VmTable } from "./vm_table.ts";
@@ -20,7 +21,7 @@ export class Store implements Disposable {
   }
 
   /**
-   * Opens or makes the database and brings it to this build's schema.
+   * Opens or makes the database and brings it to this build's schema, in one transaction.
    *
    * @throws {BangerError} `state_too_new`, `state_broken`; the file is then as it was
    */
@@ -29,20 +30,34 @@ export class Store implements Disposable {
     try {
       database = new DatabaseSync(path);
       checkVersion(database, path);
+      checkContent(database);
+      // Changes the file: only after the looks at it.
       database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
-      const check = database.prepare("PRAGMA quick_check(1)").get();
-      if (check?.quick_check !== "ok") throw new Error(String(check?.quick_check));
-      migrate(database, path);
+      migrate(database);
       return new Store(database);
     } catch (thrown) {
       database?.close();
       if (thrown instanceof BangerError) throw thrown;
-      throw new BangerError(
-        "state_broken",
-        `Cannot read the database ${path}: ${reasonOf(thrown)}`,
-        "Nothing was changed. Move the file away to start with an empty one; disks of VMs stay where they are",
-        { cause: thrown },
-      );
+      throw unreadable(path, thrown);
+    }
+  }
+
+  /**
+   * Of the schema of the file, 0 where there is none yet. Everything is in that file afterwards, nothing beside it.
+   *
+   * @throws {BangerError} `state_broken`
+   */
+  static settleVersion(path: string): number {
+    let database: DatabaseSync | undefined;
+    try {
+      database = new DatabaseSync(path);
+      const version = schemaVersion(database);
+      if (version > 0 && version < MIGRATIONS.length) database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+      return version;
+    } catch (thrown) {
+      throw unreadable(path, thrown);
+    } finally {
+      database?.close();
     }
   }
 
@@ -64,6 +79,15 @@ export class Store implements Disposable {
   }
 }
 
+function unreadable(path: string, thrown: unknown): BangerError {
+  return new BangerError(
+    "state_broken",
+    `Cannot read the database ${path}: ${reasonOf(thrown)}`,
+    "Nothing was changed. See the disk's health; disks of VMs stay where they are",
+    { cause: thrown },
+  );
+}
+
 function schemaVersion(database: DatabaseSync): number {
   return Number(database.prepare("PRAGMA user_version").get()?.user_version ?? 0);
 }
@@ -78,10 +102,20 @@ function checkVersion(database: DatabaseSync, path: string): void {
   );
 }
 
-function migrate(database: DatabaseSync, path: string): void {
+/** @throws {DamageError} and what SQLite throws where it finds damage itself */
+function checkContent(database: DatabaseSync): void {
+  const check = database.prepare("PRAGMA quick_check(1)").get();
+  if (check?.quick_check !== "ok") throw new DamageError(String(check?.quick_check));
+  if (schemaVersion(database) === 0) return;
+  const row = database.prepare(
+    "SELECT count(*) AS count FROM sqlite_schema WHERE type = 'table' AND name IN ('images', 'vms')",
+  ).get();
+  if (row?.count !== 2) throw new DamageError("its tables are missing");
+}
+
+function migrate(database: DatabaseSync): void {
   const from = schemaVersion(database);
   if (from === MIGRATIONS.length) return;
-  if (from > 0) database.prepare("VACUUM INTO ?").run(`${path}.backup-v${from}-${Date.now()}`);
   database.exec("BEGIN IMMEDIATE");
   try {
     for (const step of MIGRATIONS.slice(from)) database.exec(step);

@@ -2,7 +2,8 @@ import type { DatabaseSync } from "node:sqlite";
 import { BangerError } from "../base/errors.ts";
 import type { ImageId, VmId, VmName } from "../base/names.ts";
 import { assertTransition, type VmState } from "../base/states.ts";
-import { type Vm, type VmRecord, vmRecordSchema, vmStateSchema } from "./records.ts";
+import { runStatement } from "./database_error.ts";
+import { UNKNOWN_RECORD, type Vm, type VmRecord, vmRecordSchema, vmStateSchema } from "./records.ts";
 
 /** 127.42.0.1 to 127.42.253.232 */
 const MAX_NUMBER = 65_000;
@@ -10,9 +11,15 @@ const COLUMNS = "id, name, number, image_id, state, record, machine, broken_reas
 
 export class VmTable {
   readonly #database: DatabaseSync;
+  readonly #listeners = new Set<(id: VmId) => void>();
 
   constructor(database: DatabaseSync) {
     this.#database = database;
+  }
+
+  /** @param listener told of every VM whose row was changed, once the change is committed */
+  onChange(listener: (id: VmId) => void): void {
+    this.#listeners.add(listener);
   }
 
   /** By name. */
@@ -54,10 +61,54 @@ export class VmTable {
         `Use another --name, or remove the old one: banger vm rm ${name}`,
       );
     }
-    this.#database.prepare(
+    if (!this.#database.prepare("SELECT 1 FROM images WHERE id = ?").get(imageId)) {
+      throw new BangerError("not_found", `Cannot create VM ${name}: its image was removed meanwhile`);
+    }
+    this.#write(
+      id,
       "INSERT INTO vms (id, name, number, image_id, state, record) VALUES (?, ?, ?, ?, 'creating', ?)",
-    ).run(id, name, this.#freeNumber(), imageId, JSON.stringify(record));
+      [id, name, this.#freeNumber(), imageId, JSON.stringify(record)],
+    );
     return this.get(id);
+  }
+
+  /**
+   * Gives a VM that lies on the disk its row again. Where its number is another's by now, it gets a new one.
+   *
+   * @throws {BangerError} `already_exists` where its name is taken
+   */
+  takeIn(vm: Vm): Vm {
+    if (this.isTaken(vm.name)) {
+      throw new BangerError("already_exists", `Cannot take in VM ${vm.name}: the name is taken`);
+    }
+    const isFree = vm.number >= 1 && vm.number <= MAX_NUMBER &&
+      this.#database.prepare("SELECT 1 FROM vms WHERE number = ?").get(vm.number) === undefined;
+    this.#write(
+      vm.id,
+      `INSERT INTO vms (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+      [
+        vm.id,
+        vm.name,
+        isFree ? vm.number : this.#freeNumber(),
+        vm.imageId,
+        vm.state,
+        // What is unknown stays unreadable, and so broken, rather than becoming what merely stands in for it.
+        vm.isUnreadable ? "{}" : JSON.stringify(recordOf(vm)),
+        jsonOrNull(vm.machine),
+        vm.brokenReason ?? null,
+      ],
+    );
+    return this.get(vm.id);
+  }
+
+  /** Replaces a row whose record cannot be read by what was kept beside the disks. */
+  mend(vm: Vm): Vm {
+    this.#write(
+      vm.id,
+      "UPDATE vms SET image_id = ?, state = ?, record = ?, machine = ?, broken_reason = NULL WHERE id = ?",
+      [vm.imageId, vm.state, JSON.stringify(recordOf(vm)), jsonOrNull(vm.machine), vm.id],
+    );
+    return this.get(vm.id);
   }
 
   /**
@@ -74,34 +125,40 @@ export class VmTable {
   ): Vm {
     const vm = this.get(id);
     assertTransition(verb, vm.name, vm.state, to);
-    const record = { ...recordOf(vm), ...change.record };
-    const machine = "machine" in change ? change.machine : vm.machine;
-    this.#database.prepare(
-      "UPDATE vms SET state = ?, record = ?, machine = ?, broken_reason = ? WHERE id = ?",
-    ).run(
-      to,
-      JSON.stringify(record),
-      machine === undefined ? null : JSON.stringify(machine),
-      change.brokenReason ?? null,
-      id,
-    );
+    this.#save(vm, change, to, change.brokenReason ?? null);
     return this.get(id);
   }
 
   /** Changes what does not touch the state. */
   update(id: VmId, change: { record?: Partial<VmRecord>; machine?: unknown }): Vm {
     const vm = this.get(id);
-    const machine = "machine" in change ? change.machine : vm.machine;
-    this.#database.prepare("UPDATE vms SET record = ?, machine = ? WHERE id = ?").run(
-      JSON.stringify({ ...recordOf(vm), ...change.record }),
-      machine === undefined ? null : JSON.stringify(machine),
-      id,
-    );
+    this.#save(vm, change, vm.state, vm.brokenReason ?? null);
     return this.get(id);
   }
 
   remove(id: VmId): void {
-    this.#database.prepare("DELETE FROM vms WHERE id = ?").run(id);
+    this.#write(id, "DELETE FROM vms WHERE id = ?", [id]);
+  }
+
+  #save(
+    vm: Vm,
+    change: { record?: Partial<VmRecord>; machine?: unknown },
+    state: VmState,
+    brokenReason: string | null,
+  ): void {
+    const machine = jsonOrNull("machine" in change ? change.machine : vm.machine);
+    if (vm.isUnreadable) {
+      const sql = "UPDATE vms SET state = ?, machine = ?, broken_reason = ? WHERE id = ?";
+      return this.#write(vm.id, sql, [state, machine, brokenReason, vm.id]);
+    }
+    const record = JSON.stringify({ ...recordOf(vm), ...change.record });
+    const sql = "UPDATE vms SET state = ?, record = ?, machine = ?, broken_reason = ? WHERE id = ?";
+    this.#write(vm.id, sql, [state, record, machine, brokenReason, vm.id]);
+  }
+
+  #write(id: VmId, sql: string, values: readonly (string | number | null)[]): void {
+    runStatement(this.#database, sql, values);
+    for (const listener of this.#listeners) listener(id);
   }
 
   #freeNumber(): number {
@@ -119,22 +176,46 @@ export class VmTable {
   }
 }
 
-function recordOf(vm: Vm): VmRecord {
+/** The part of a VM that its row keeps as JSON. */
+export function recordOf(vm: Vm): VmRecord {
   const { id: _id, name: _name, number: _number, imageId: _image, state: _state, ...rest } = vm;
-  const { machine: _machine, brokenReason: _reason, ...record } = rest;
+  const { machine: _machine, brokenReason: _reason, isUnreadable: _unreadable, ...record } = rest;
   return record;
 }
 
+function jsonOrNull(value: unknown): string | null {
+  return value === undefined ? null : JSON.stringify(value);
+}
+
+/** A row that cannot be read is a broken VM, never an absent one. */
 function parseRow(row: Record<string, unknown>): Vm {
-  const machine = typeof row.machine === "string" ? JSON.parse(row.machine) as unknown : undefined;
-  return {
-    ...vmRecordSchema.parse(JSON.parse(String(row.record))),
+  const identity = {
     id: String(row.id) as VmId,
     name: String(row.name) as VmName,
     number: Number(row.number),
     imageId: String(row.image_id) as ImageId,
-    state: vmStateSchema.parse(row.state),
-    ...(machine === undefined ? {} : { machine }),
-    ...(typeof row.broken_reason === "string" ? { brokenReason: row.broken_reason } : {}),
-  } as Vm;
+  };
+  const brokenReason = typeof row.broken_reason === "string" ? { brokenReason: row.broken_reason } : {};
+  try {
+    const machine = typeof row.machine === "string" ? JSON.parse(row.machine) as unknown : undefined;
+    return {
+      ...vmRecordSchema.parse(JSON.parse(String(row.record))),
+      ...identity,
+      state: vmStateSchema.parse(row.state),
+      ...(machine === undefined ? {} : { machine }),
+      ...brokenReason,
+    } as Vm;
+  } catch {
+    // Whatever is wrong with the text: the daemon looks for the record beside the disks, or shows this.
+    const state = row.state === "removing" ? "removing" : "broken";
+    const reason = "its record in the database cannot be read";
+    return {
+      ...UNKNOWN_RECORD,
+      ...identity,
+      state,
+      brokenReason: reason,
+      ...brokenReason,
+      isUnreadable: true,
+    };
+  }
 }

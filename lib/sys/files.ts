@@ -3,6 +3,7 @@ import { dirname } from "node:path";
 import { promisify } from "node:util";
 import { BangerError } from "../base/errors.ts";
 import type { Clock, Files, FileStat } from "../base/host.ts";
+import { temporaryName } from "../base/temporary_names.ts";
 import { copySparse, reflink } from "./copy.ts";
 import { lock, tryLock } from "./file_locks.ts";
 import { isKernelPath, openKernelFile, readKernelFile } from "./kernel_files.ts";
@@ -100,7 +101,7 @@ function readStream(
 
 async function writeAtomic(path: string, content: Uint8Array | string, mode = 0o600): Promise<void> {
   const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
-  const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
+  const temporary = temporaryName(path, crypto.randomUUID().slice(0, 8));
   await attempt(`write ${path}`, async () => {
     try {
       using file = await Deno.open(temporary, { write: true, createNew: true, mode });

@@ -6,6 +6,7 @@ import type { Store } from "../store/store.ts";
 import type { Drivers } from "../vmm/drivers.ts";
 import type { VmEvents } from "./events.ts";
 import type { GuestProbe } from "./guest_probe.ts";
+import type { VmRecordKeeper } from "./record_keeper.ts";
 
 /** What the lifecycle of VMs works with; `daemon.ts` builds it. */
 export interface VmDeps {
@@ -13,6 +14,7 @@ export interface VmDeps {
   readonly paths: Paths;
   readonly store: Store;
   readonly events: VmEvents;
+  readonly records: VmRecordKeeper;
   readonly drivers: Drivers;
   readonly guest: GuestProbe;
   /** Finds an image, or pulls it where the catalog has it. */

@@ -6,30 +6,56 @@ import type { Vm } from "../store/records.ts";
 import type { VmDeps } from "./deps.ts";
 import { parseMachineState } from "./machine_state.ts";
 import { stopProcess } from "./processes.ts";
-import { removeVmFiles, stopUnrecordedProcesses } from "./residue.ts";
+import { findMissingDisk, findVmProcesses, removeVmFiles, stopUnrecordedProcesses } from "./residue.ts";
 import { detachRootDisk } from "./root_disk.ts";
 import type { VmService } from "./service.ts";
+import { takeInVms } from "./take_in.ts";
+
+/** A machine that does not answer must not keep the others waiting: its VM's queue goes on looking at it. */
+const PATIENCE_MS = 3000;
 
 /**
- * Brings rows and reality together when the daemon starts: finishes and undoes what a killed daemon left,
- * adopts machines that still run, and cleans what has no owner. One VM that can't be read does not keep
- * the others waiting, and nothing unknown is taken for absent.
+ * Brings rows and reality together when the daemon starts: takes in what has no row, finishes and undoes what a
+ * killed daemon left, adopts machines that still run, and cleans what has no owner. One VM that can't be read does
+ * not keep the others waiting, and nothing unknown is taken for absent.
+ *
+ * Returns after `PATIENCE_MS` at the latest; commands for a VM that is still being looked at wait in its queue.
+ *
+ * @returns how many VMs were found without a row that can be read
  */
-export async function reconcile(deps: VmDeps, service: VmService): Promise<void> {
-  const { store, host } = deps;
+export async function reconcile(deps: VmDeps, service: VmService): Promise<number> {
+  const { store, host, records } = deps;
+  const takenIn = await takeInVms(deps);
   const vms = store.vms.list();
-  await Promise.all(vms.map(async (vm) => {
-    try {
-      await reconcileOne(deps, service, vm);
-    } catch (thrown) {
-      host.log("error", "cannot reconcile a VM", { vm: vm.name, thrown });
-      const reason = reasonOf(firstFailure(thrown));
-      if (mayBecome(vm.state, "broken")) {
-        store.vms.transition("reconcile", vm.id, "broken", { brokenReason: reason });
-      }
-    }
-  }));
+  const looking = Promise.all(vms.map((vm) =>
+    service.queues.run(vm.id, async () => {
+      records.suspect(vm.id);
+      await reconcileSafely(deps, service, vm);
+    })
+  ));
+  const enough = new AbortController();
+  const waiting = host.clock.sleep(PATIENCE_MS, enough.signal).then(() => "too long", () => "done");
+  const outcome = await Promise.race([looking.then(() => "done"), waiting]);
+  enough.abort();
+  if (outcome !== "done") {
+    const names = vms.filter(({ id }) => service.queues.isBusy(id)).map(({ name }) => name);
+    host.log("warn", "some VMs take long to look at; the daemon starts without waiting for them", { names });
+  }
   await removeStrayRuntimes(deps, new Set(vms.map(({ id }) => id)));
+  return takenIn;
+}
+
+async function reconcileSafely(deps: VmDeps, service: VmService, vm: Vm): Promise<void> {
+  const { store, host } = deps;
+  try {
+    await reconcileOne(deps, service, vm);
+  } catch (thrown) {
+    host.log("error", "cannot reconcile a VM", { vm: vm.name, thrown });
+    const now = store.vms.find(vm.id);
+    if (now && mayBecome(now.state, "broken")) {
+      store.vms.transition("reconcile", vm.id, "broken", { brokenReason: reasonOf(firstFailure(thrown)) });
+    }
+  }
 }
 
 async function reconcileOne(deps: VmDeps, service: VmService, vm: Vm): Promise<void> {
@@ -45,6 +71,7 @@ async function reconcileOne(deps: VmDeps, service: VmService, vm: Vm): Promise<v
     case "stopped":
     case "suspended":
       await cleanUp(deps, vm);
+      await breakWithoutDisks(deps, vm);
       return;
     case "starting":
       // Nobody was told yet that it runs: what half-runs is ended.
@@ -53,8 +80,10 @@ async function reconcileOne(deps: VmDeps, service: VmService, vm: Vm): Promise<v
       await events.add(vmPaths(paths, vm.id).events, "start undone", "the daemon ended meanwhile");
       return;
     case "running":
-    case "broken":
       await adopt(deps, service, vm);
+      return;
+    case "broken":
+      if (!(await staysBroken(deps, vm))) await adopt(deps, service, vm);
       return;
     case "stopping":
       // The stop was asked for: it goes on.
@@ -67,6 +96,20 @@ async function discard(deps: VmDeps, vm: Vm): Promise<void> {
   await cleanUp(deps, vm);
   await removeVmFiles(deps, vm.id);
   deps.store.vms.remove(vm.id);
+}
+
+/** A disk that cannot be found may be on a volume that is not there just now: nothing is removed. */
+async function breakWithoutDisks(deps: VmDeps, vm: Vm): Promise<void> {
+  const missing = await findMissingDisk(deps, vm);
+  if (!missing) return;
+  deps.store.vms.transition("reconcile", vm.id, "broken", { brokenReason: `${missing} is missing` });
+}
+
+/** What made it broken may be over: the disk is there again, the process has ended. */
+async function staysBroken(deps: VmDeps, vm: Vm): Promise<boolean> {
+  if (vm.isUnreadable) return true;
+  if (vm.machine !== undefined) return false;
+  return (await findVmProcesses(deps, vm.id)).length > 0 || await findMissingDisk(deps, vm) !== undefined;
 }
 
 /** Nothing of a VM that does not run is left outside its directory. */

@@ -1,7 +1,10 @@
+import type { ProcessIdentity } from "../base/host.ts";
 import type { VmId } from "../base/names.ts";
 import { vmPaths } from "../store/paths.ts";
+import type { Vm } from "../store/records.ts";
 import type { VmDeps } from "./deps.ts";
 import { stopProcess } from "./processes.ts";
+import { rootDiskPath } from "./root_disk.ts";
 
 type Deps = Pick<VmDeps, "host" | "paths">;
 
@@ -13,12 +16,24 @@ export async function removeVmFiles({ host, paths }: Deps, id: VmId): Promise<vo
 }
 
 /**
- * Ends every process whose command line names the VM's runtime directory. For what a killed daemon
- * started and had no time to write down: only processes of ours can be meant, since the directory's name
- * holds the VM's random id.
+ * Every process whose command line names the VM's runtime directory. Only processes of ours can be meant, since the
+ * directory's name holds the VM's random id.
  */
-export async function stopUnrecordedProcesses({ host, paths }: Deps, id: VmId): Promise<number> {
-  const found = await host.processes.findByCommandLine(`${vmPaths(paths, id).runtime}/`);
-  for (const process of found) await stopProcess(host.processes, process);
+export async function findVmProcesses({ host, paths }: Deps, id: VmId): Promise<ProcessIdentity[]> {
+  return await host.processes.findByCommandLine(`${vmPaths(paths, id).runtime}/`);
+}
+
+/** Ends what a killed daemon started for a VM and had no time to write down. */
+export async function stopUnrecordedProcesses(deps: Deps, id: VmId): Promise<number> {
+  const found = await findVmProcesses(deps, id);
+  await Promise.all(found.map((process) => stopProcess(deps.host.processes, process)));
   return found.length;
+}
+
+/** @returns the path of a disk that the VM cannot be without and that is not there */
+export async function findMissingDisk({ host, paths }: Deps, vm: Vm): Promise<string | undefined> {
+  for (const path of [rootDiskPath(paths, vm), vmPaths(paths, vm.id).workDisk]) {
+    if (!(await host.files.stat(path))) return path;
+  }
+  return undefined;
 }

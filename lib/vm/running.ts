@@ -1,18 +1,24 @@
+import { reasonOf } from "../base/errors.ts";
 import type { VmId } from "../base/names.ts";
+import { mayBecome } from "../base/states.ts";
 import { vmPaths } from "../store/paths.ts";
-import { type Booted, startRelay } from "./boot.ts";
+import { type Booted, startRelay, stopMachine } from "./boot.ts";
 import type { VmDeps } from "./deps.ts";
 import { stopProcess } from "./processes.ts";
 import type { VmQueues } from "./queue.ts";
 import { detachRootDisk } from "./root_disk.ts";
 
 const WATCH_INTERVAL_MS = 500;
+/** What failed for want of space or descriptors is tried again every few seconds. */
+const ROUNDS_BETWEEN_RETRIES = 10;
 
 /** The machines that run now, and the watch over them: one that ends by itself is noticed within a second. */
 export class RunningMachines {
   readonly #deps: VmDeps;
   readonly #queues: VmQueues;
   readonly #machines = new Map<VmId, Booted>();
+  /** VMs whose start failed, and whose row could not be told that; with what it shall say. */
+  readonly #unsettled = new Map<VmId, string | undefined>();
 
   constructor(deps: VmDeps, queues: VmQueues) {
     this.#deps = deps;
@@ -27,22 +33,58 @@ export class RunningMachines {
     return this.#machines.get(id);
   }
 
-  /** Writes down that the machine is gone, after everything of it was ended. Call from the VM's queue. */
+  /**
+   * Writes down that the machine is gone, after everything of it was ended. Call from the VM's queue.
+   *
+   * @param how for people
+   */
   async settle(id: VmId, how: string): Promise<void> {
-    const { store, host, paths, events } = this.#deps;
+    await this.#end(id, how);
+    await this.#deps.events.add(vmPaths(this.#deps.paths, id).events, "stopped", how);
+  }
+
+  async #end(id: VmId, lastExit: string | undefined): Promise<void> {
+    const { store, host, paths } = this.#deps;
+    const { runtime } = vmPaths(paths, id);
+    const vm = store.vms.get(id);
     const booted = this.#machines.get(id);
-    this.#machines.delete(id);
     if (booted) await stopProcess(host.processes, booted.state.relay);
-    await detachRootDisk(host, paths, store.vms.get(id));
-    await host.files.remove(vmPaths(paths, id).runtime);
-    store.vms.transition("stop", id, "stopped", { machine: undefined, record: { lastExit: how } });
-    await events.add(vmPaths(paths, id).events, "stopped", how);
+    await detachRootDisk(host, paths, vm);
+    store.vms.transition("stop", id, "stopped", { machine: undefined, record: { lastExit } });
+    this.#machines.delete(id);
+    this.#unsettled.delete(id);
+    try {
+      await host.files.remove(runtime);
+    } catch (thrown) {
+      // Dead sockets are in nobody's way: the next start of the VM removes them, or the daemon's.
+      host.log("warn", "cannot remove a runtime directory", { runtime, reason: reasonOf(thrown) });
+    }
+  }
+
+  /**
+   * A start that failed: ends what runs of it and writes that down, now or later. Never throws: the failure that led
+   * here is the one to tell.
+   *
+   * @param lastExit what the VM said before
+   */
+  async abandon(id: VmId, booted: Booted | undefined, lastExit: string | undefined): Promise<void> {
+    const { host, store } = this.#deps;
+    const vm = store.vms.find(id);
+    if (!vm || !mayBecome(vm.state, "stopped")) return void this.#unsettled.delete(id);
+    if (booted) this.#machines.set(id, booted);
+    try {
+      if (booted) await stopMachine(this.#deps, vm, booted);
+      await this.#end(id, lastExit);
+    } catch (thrown) {
+      host.log("error", "cannot undo a start; trying again later", { vm: id, reason: reasonOf(thrown) });
+      this.#unsettled.set(id, lastExit);
+    }
   }
 
   /** Runs until the signal fires. */
   async watch(signal: AbortSignal): Promise<void> {
     const { host } = this.#deps;
-    while (!signal.aborted) {
+    for (let round = 1; !signal.aborted; round++) {
       for (const id of [...this.#machines.keys()]) {
         try {
           await this.#lookAt(id);
@@ -50,7 +92,19 @@ export class RunningMachines {
           host.log("error", "cannot look at a machine", { vm: id, thrown });
         }
       }
+      if (round % ROUNDS_BETWEEN_RETRIES === 0) await this.#tryAgain();
       await host.clock.sleep(WATCH_INTERVAL_MS, signal).catch(() => {}); // the loop's condition sees it
+    }
+  }
+
+  /** What could not be written down when it happened. */
+  async #tryAgain(): Promise<void> {
+    for (const [id, lastExit] of this.#unsettled) {
+      if (this.#queues.isBusy(id)) continue;
+      await this.#queues.run(id, () => this.abandon(id, this.#machines.get(id), lastExit));
+    }
+    for (const id of this.#deps.records.pending) {
+      if (!this.#queues.isBusy(id)) await this.#queues.run(id, () => Promise.resolve());
     }
   }
 

@@ -8,12 +8,12 @@ import { vmPaths } from "../store/paths.ts";
 import type { RootDiskMode, Vm, VmSpec } from "../store/records.ts";
 import type { DriverName } from "../vmm/driver.ts";
 import type { ChosenDriver } from "../vmm/drivers.ts";
-import { bootMachine, stopMachine } from "./boot.ts";
+import { type Booted, bootMachine, stopMachine } from "./boot.ts";
 import { makeHostKey } from "./config_disk.ts";
 import type { VmDeps } from "./deps.ts";
 import type { MachineState } from "./machine_state.ts";
 import { VmQueues } from "./queue.ts";
-import { removeVmFiles } from "./residue.ts";
+import { removeVmFiles, stopUnrecordedProcesses } from "./residue.ts";
 import { makeRootDisk, type RootDiskWishes } from "./root_disk.ts";
 import { RunningMachines } from "./running.ts";
 import { makeWorkDisk } from "./work_disk.ts";
@@ -46,12 +46,14 @@ interface Work {
 
 /** The life of VMs. Each change is ordered by the VM's queue and undone where it fails. */
 export class VmService {
-  readonly queues = new VmQueues();
+  readonly queues: VmQueues;
   readonly running: RunningMachines;
   readonly #deps: VmDeps;
 
   constructor(deps: VmDeps) {
     this.#deps = deps;
+    // Whoever is told of a change finds it in the record beside the disks, too.
+    this.queues = new VmQueues((id) => deps.records.flush(id));
     this.running = new RunningMachines(deps, this.queues);
   }
 
@@ -122,7 +124,9 @@ export class VmService {
         await this.#stop(id, true, work);
       }
       work.progress.stage("removing");
-      store.vms.transition("remove", id, "removing");
+      // Else an earlier removal failed half-way, and this one finishes it.
+      if (store.vms.get(id).state !== "removing") store.vms.transition("remove", id, "removing");
+      await stopUnrecordedProcesses(this.#deps, id); // a broken one may still run
       await removeVmFiles(this.#deps, id);
       store.vms.remove(id);
     });
@@ -213,21 +217,21 @@ export class VmService {
     const vmm = await this.#chooseDriver(vm.spec, vm.rootDisk);
     work.progress.stage("starting");
     store.vms.transition("start", id, "starting");
+    let booted: Booted | undefined;
     try {
       const onLaunched = (state: MachineState) => void store.vms.update(id, { machine: state });
-      const booted = await bootMachine(this.#deps, vm, { image, kernel, vmm }, onLaunched, work);
+      booted = await bootMachine(this.#deps, vm, { image, kernel, vmm }, onLaunched, work);
       store.vms.transition("start", id, "running", {
         record: { startedAtMs: host.clock.now(), lastExit: undefined },
         machine: booted.state,
       });
-      this.running.add(id, booted);
-      const { driver, acceleration } = booted.machine.record;
-      await events.add(vmPaths(paths, id).events, "started", `${driver} with ${acceleration.kind}`);
     } catch (thrown) {
-      await host.files.remove(vmPaths(paths, id).runtime);
-      store.vms.transition("stop", id, "stopped", { machine: undefined });
+      await this.running.abandon(id, booted, vm.lastExit);
       throw thrown;
     }
+    this.running.add(id, booted);
+    const { driver, acceleration } = booted.machine.record;
+    await events.add(vmPaths(paths, id).events, "started", `${driver} with ${acceleration.kind}`);
   }
 
   async #stop(id: VmId, force: boolean, { progress }: Work): Promise<void> {
@@ -251,7 +255,13 @@ export class VmService {
         host.log("warn", "no clean shutdown", { vm: vm.name, thrown });
       }
     }
-    await stopMachine(this.#deps, vm, booted);
+    try {
+      await stopMachine(this.#deps, vm, booted);
+    } catch (thrown) {
+      // What cannot be ended goes on: its VM says so, and the next stop tries again.
+      if (await booted.machine.isAlive()) store.vms.transition("stop", id, "running");
+      throw thrown;
+    }
     if (!force && how !== "shut down") {
       progress.note(`VM ${vm.name}: ${how}; what was not yet synced may be lost`);
     }

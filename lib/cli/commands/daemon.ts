@@ -22,6 +22,7 @@ const status: Command = {
           ["Process", String(version.pid)],
           ["State", version.stateDirectory],
           ["Running operations", String(version.runningOperations)],
+          ...(version.notices ?? []).map((notice) => ["Notice", notice] as const),
         ]),
       );
     }

@@ -19,5 +19,6 @@ export function memoryImages(usersOf: (id: string) => string[] = () => []): Imag
     update: (record) => void records.set(record.id, record),
     remove: (id) => void records.delete(id),
     users: usersOf,
+    unreadable: () => [],
   };
 }

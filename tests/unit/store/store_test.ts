@@ -87,7 +87,8 @@ Deno.test("everything is there after the database was opened again", () =>
     using store = Store.open(`${directory}/state.db`);
     assert.equal(store.vms.get("x").state, "creating");
     assert.deepEqual(store.images.users("aabbccddeeff" as ImageId), ["x"]);
-    assert.throws(() => store.images.remove("aabbccddeeff" as ImageId), /FOREIGN KEY/);
+    const reserve = () => store.vms.reserve("y" as VmId, "y" as VmName, "000000000000" as ImageId, RECORD);
+    assert.throws(reserve, code("not_found"), "no VM without its image");
   }));
 
 Deno.test("images are found by name, id and the beginning of an id", () =>
