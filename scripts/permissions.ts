@@ -74,7 +74,7 @@ export const EXECUTABLES: readonly Executable[] = [
       "--allow-sys=uid,statfs,cpus,systemMemoryInfo",
       "--unstable-vsock",
     ],
-    workers: { "gunzip_worker.js": "lib/oci/compression/gunzip_worker.ts" },
+    workers: { "decompress_worker.js": "lib/oci/compression/decompress_worker.ts" },
     carriesCompanions: false,
   },
   {

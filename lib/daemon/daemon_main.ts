@@ -42,7 +42,7 @@ export interface Self {
   /** As its kernel calls the processor: `x86_64`. */
   readonly architecture: string;
   /** Of the bundled worker that inflates layers. */
-  readonly gunzipWorkerUrl: string;
+  readonly decompressWorkerUrl: string;
   environment(name: string): string | undefined;
   onSignal(signal: "SIGTERM" | "SIGINT", handler: () => void): void;
 }
@@ -177,7 +177,7 @@ function imageSources(host: Host, http: HttpClient, self: Self, paths: Paths): O
   return new OciSources({ ...host, http, random: Math.random }, {
     directory: paths.contentDirectory,
     variable: self.environment,
-    gunzipWorkerUrl: self.gunzipWorkerUrl,
+    decompressWorkerUrl: self.decompressWorkerUrl,
     async settings() {
       const { registries } = await readConfig(host.files, paths.configFile);
       return { mirrors: registries.mirrors, insecureHosts: registries.insecure };
