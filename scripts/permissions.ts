@@ -43,7 +43,8 @@ export const EXECUTABLES: readonly Executable[] = [
       // vsock and its own socket; the ports that are connected to on request.
       "--allow-net",
       "--allow-read",
-      "--allow-write=/run/banger",
+      // Its socket; what sessions print.
+      "--allow-write=/run/banger,/var/lib/banger",
       "--unstable-vsock",
     ],
     carriesCompanions: false,
