@@ -40,6 +40,10 @@ function guestAccess(host: Host): GuestAccess {
   };
   return {
     connect: async (endpoint, port) => await (await clientOf(endpoint)).connect(port),
+    async sessions(endpoint) {
+      const { sessionsOfGuest } = await import("./lib/guest/client/session_client.ts");
+      return sessionsOfGuest(host, endpoint);
+    },
     async exec(endpoint, start) {
       const session = await (await clientOf(endpoint)).exec(start);
       const { exitCodeOf } = await import("./lib/guest/wire/exec.ts");

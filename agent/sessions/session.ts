@@ -68,18 +68,17 @@ export class Session {
     const own = { ...start, env: { BANGER_SESSION: start.name, ...start.env } };
     const resolved = resolveCommand(descriptors.libc, own);
     const output = new OutputLog(directory, SESSION_OUTPUT_BYTES, log);
-    let session: Session | undefined;
     const command = startRunning(descriptors, own, {
       output(type, buffer, count) {
         output.append(type, buffer.space.subarray(0, count));
         return Promise.resolve();
       },
       window(bytes) {
-        session?.addCredit(bytes);
+        session.addCredit(bytes);
         return Promise.resolve();
       },
     }, resolved);
-    session = new Session(
+    const session = new Session(
       directory,
       {
         name: start.name,

@@ -4,6 +4,7 @@ import type { BuildStamp } from "../base/build.ts";
 import type { Finding } from "../base/finding.ts";
 import type { Clock, Connection, Processes } from "../base/host.ts";
 import type { Terminal } from "../base/terminal.ts";
+import type { GuestSessions } from "./guest_sessions.ts";
 
 /** One verb of the command line. Help, completion and the reference derive from these values. */
 export interface Command {
@@ -88,6 +89,7 @@ export interface ConfigAccess {
 export interface GuestAccess {
   exec(endpoint: AgentEndpointView, start: ExecStart): Promise<ExecSession>;
   connect(endpoint: AgentEndpointView, port: number): Promise<Connection>;
+  sessions(endpoint: AgentEndpointView): Promise<GuestSessions>;
 }
 
 export interface ExecStart {

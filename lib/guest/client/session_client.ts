@@ -13,7 +13,7 @@ import {
 } from "../wire/sessions.ts";
 import { AgentClient } from "./agent_client.ts";
 import type { AgentEndpoint } from "./endpoint.ts";
-import type { ExecSession } from "./exec_session.ts";
+import type { ExecSession, OutputSink } from "./exec_session.ts";
 
 /** A command may take its time to end, and to read what is sent to it. */
 const STOP_TIMEOUT_MS = 60_000;
@@ -89,9 +89,28 @@ export class SessionClient {
   }
 }
 
-/** As shells tell a session's end. @returns undefined where nobody knows it */
-export function sessionExitCode({ exit }: Pick<SessionView, "exit">): number | undefined {
-  return exit && exitCodeOf(exit);
+/** As `SessionClient`, with ends of commands as shells tell them: for those who do not speak the protocol. */
+export function sessionsOfGuest(host: Pick<Host, "sockets" | "clock">, endpoint: AgentEndpoint) {
+  const client = new SessionClient(host, endpoint);
+  return {
+    start: client.start.bind(client),
+    list: client.list.bind(client),
+    send: client.send.bind(client),
+    stop: client.stop.bind(client),
+    remove: client.remove.bind(client),
+    async attach(name: string, options: AttachOptions) {
+      const session = await client.attach(name, options);
+      return {
+        async finish(sink: OutputSink): Promise<number | undefined> {
+          const status = await session.finishOrDetach(sink);
+          return status && exitCodeOf(status);
+        },
+        writeStdin: (bytes: Uint8Array) => session.writeStdin(bytes),
+        resize: (size: TerminalSize) => session.resize(size),
+        [Symbol.dispose]: () => session.close(),
+      };
+    },
+  };
 }
 
 function target(action: string, name: string): string {
