@@ -31,7 +31,7 @@ import { hostDrivers } from "../vmm/drivers.ts";
 import { guestProbe } from "./guest_probe.ts";
 import { relayArguments } from "./relay_main.ts";
 import { daemonServices } from "./services.ts";
-import { vmmSettings } from "./vmm_settings.ts";
+import { vmmSettings, vmSettings } from "./vmm_settings.ts";
 import { uuidFromSeed } from "../base/uuid.ts";
 
 /** This process, as the daemon needs to know it. */
@@ -134,6 +134,7 @@ async function wire(
       ({ id }) => vmPaths(paths, id).metrics,
     ),
     guest: guestProbe(host),
+    settings: async () => vmSettings(await readConfig(host.files, paths.configFile)),
     ensureImage: (name, progress, signal) => images.ensure(name, progress, signal),
     ensureKernel: async (name: string, progress: Progress, signal: AbortSignal) => {
       const parsed = parseKernelName(name);

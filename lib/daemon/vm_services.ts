@@ -10,11 +10,15 @@ export function vmServices(parts: ServiceParts): Services["vms"] {
   const { host, paths, store, operations, vms, events, config } = parts;
   const view = (nameOrId: string) => {
     const vm = store.vms.get(nameOrId);
-    return vmView(host.files, paths, vm, vms.running.get(vm.id));
+    return vmView(host.files, paths, vm, vms.running.get(vm.id), vms.running.stall(vm.id));
   };
   return {
     list: () =>
-      Promise.all(store.vms.list().map((vm) => vmView(host.files, paths, vm, vms.running.get(vm.id)))),
+      Promise.all(
+        store.vms.list().map((vm) =>
+          vmView(host.files, paths, vm, vms.running.get(vm.id), vms.running.stall(vm.id))
+        ),
+      ),
     get: (nameOrId) => Promise.resolve().then(() => view(nameOrId)),
     create(request) {
       return operations.begin(

@@ -171,6 +171,13 @@ const remove: Command = {
 
 /** @throws {BangerError} `wrong_state` where it does not run */
 export function runningEndpoint(vm: VmView): NonNullable<VmView["agent"]> {
+  if (vm.paused) {
+    throw new BangerError(
+      "no_space",
+      `Cannot reach into VM ${vm.name}: it stands still, since ${vm.paused.reason}`,
+      "Free some space on the host, and it goes on",
+    );
+  }
   if (vm.agent) return vm.agent;
   throw new BangerError(
     "wrong_state",

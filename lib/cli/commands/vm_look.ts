@@ -27,12 +27,17 @@ const list: Command = {
   },
 };
 
+/** One that stands still does not look as if it ran. */
+function stateText({ state, paused }: VmView): string {
+  return paused ? `${state} (paused: host disk)` : state;
+}
+
 function vmTable(vms: readonly VmView[], nowMs: number): string {
   return table(
     ["NAME", "STATE", "IMAGE", "CPUS", "MEMORY", "DISK USED", "ADDRESS", "AGE"],
     vms.map((vm) => [
       vm.name,
-      vm.state,
+      stateText(vm),
       vm.image,
       String(vm.cpus),
       formatBytes(vm.memoryMib * MIB),
@@ -69,7 +74,11 @@ function vmFields(vm: VmView, nowMs: number): [string, string | undefined][] {
   return [
     ["Name", vm.name],
     ["Id", vm.id],
-    ["State", vm.brokenReason === undefined ? vm.state : `${vm.state} (${vm.brokenReason})`],
+    ["State", vm.brokenReason === undefined ? stateText(vm) : `${vm.state} (${vm.brokenReason})`],
+    [
+      "Paused",
+      vm.paused && `${vm.paused.reason}, for ${age(vm.paused.since, nowMs)}; it goes on when there is room`,
+    ],
     ["Last end", vm.lastExit],
     ["Image", vm.image],
     ["Kernel", vm.kernel],
