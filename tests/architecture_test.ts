@@ -16,8 +16,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "lib/api": ["lib/base"],
   "lib/doctor": ["lib/base", "lib/store", "lib/vmm"],
   "lib/config": ["lib/base", "lib/api"],
-  "lib/workspace": ["lib/base", "lib/guest"],
-  "lib/cli": ["lib/base", "lib/api", "lib/config", "lib/workspace"],
+  "lib/cli": ["lib/base", "lib/api", "lib/config"],
   "lib/daemon": [
     "lib/base",
     "lib/sys",
@@ -26,6 +25,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "lib/store",
     "lib/image",
     "lib/kernel",
+    "lib/oci",
     "lib/vm",
     "lib/vmm",
     "lib/guest",

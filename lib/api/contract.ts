@@ -91,8 +91,6 @@ export const vmSchema = z.object({
   /** Which VMM runs it, how fast, and why that one. */
   vmm: z.object({ driver: z.string(), acceleration: z.string(), reason: z.string(), pid: z.number() })
     .optional(),
-  /** It runs, but stands still, since the host's disk does not take its writes; it goes on by itself. */
-  paused: z.object({ reason: z.string(), since: z.string() }).optional(),
   agent: endpointSchema.optional(),
   ssh: z.object({ identityFile: z.string(), knownHostsFile: z.string(), hostKeyAlias: z.string() }),
   lastExit: z.string().optional(),
@@ -213,7 +211,31 @@ export const versionSchema = z.object({
 }).openapi("Version");
 export type VersionView = z.infer<typeof versionSchema>;
 
+const absolutePath = z.string().startsWith("/").max(4096);
+
+/** One of: packages, a directory, one kernel file that has all drivers in itself. */
 export const importKernelSchema = z.object({
   name: parsedBy(parseKernelName),
-  debs: z.array(z.string().startsWith("/")).min(1).max(8),
+  origin: z.union([
+    z.object({ debs: z.array(absolutePath).min(1).max(8) }).strict(),
+    z.object({ directory: absolutePath }).strict(),
+    z.object({ vmlinux: absolutePath }).strict(),
+  ]),
 }).strict().openapi("ImportKernel");
+export type ImportKernel = z.infer<typeof importKernelSchema>;
+
+export const pullKernelSchema = z.object({
+  name: parsedBy(parseKernelName),
+  /** Fetched again even where it is here. */
+  force: z.boolean().default(false),
+}).strict().openapi("PullKernel");
+
+export const kernelCatalogEntrySchema = z.object({
+  name: z.string(),
+  distribution: z.string(),
+  architecture: z.string(),
+  version: z.string().optional(),
+  description: z.string(),
+  isPulled: z.boolean(),
+}).openapi("KernelCatalogEntry");
+export type KernelCatalogEntryView = z.infer<typeof kernelCatalogEntrySchema>;

@@ -2,6 +2,8 @@ import type {
   CatalogEntryView,
   CreateVm,
   ImageView,
+  ImportKernel,
+  KernelCatalogEntryView,
   KernelView,
   OperationEvent,
   OperationView,
@@ -40,8 +42,10 @@ export interface Services {
   readonly kernels: {
     list(): Promise<KernelView[]>;
     get(name: string): Promise<KernelView>;
-    pull(name: string): OperationView;
-    importDebs(name: string, debs: readonly string[]): OperationView;
+    /** The catalog. */
+    available(): Promise<KernelCatalogEntryView[]>;
+    pull(name: string, options: { force: boolean }): OperationView;
+    import(request: ImportKernel): OperationView;
     remove(name: string): Promise<void>;
   };
   readonly operations: {

@@ -15,6 +15,7 @@ import { ImageService } from "../image/service.ts";
 import { OciSources } from "../image/sources.ts";
 import type { DiskBuilder } from "../kernel/disk_builder.ts";
 import { KernelStore } from "../kernel/store.ts";
+import { unzstd } from "../oci/compression/zstd/frames.ts";
 import { openStore } from "../store/open_store.ts";
 import { type Paths, resolvePaths, vmPaths } from "../store/paths.ts";
 import type { Store } from "../store/store.ts";
@@ -31,7 +32,7 @@ import { hostDrivers } from "../vmm/drivers.ts";
 import { guestProbe } from "./guest_probe.ts";
 import { relayArguments } from "./relay_main.ts";
 import { daemonServices } from "./services.ts";
-import { vmmSettings, vmSettings } from "./vmm_settings.ts";
+import { vmmSettings } from "./vmm_settings.ts";
 import { uuidFromSeed } from "../base/uuid.ts";
 
 /** This process, as the daemon needs to know it. */
@@ -42,7 +43,7 @@ export interface Self {
   /** As its kernel calls the processor: `x86_64`. */
   readonly architecture: string;
   /** Of the bundled worker that inflates layers. */
-  readonly decompressWorkerUrl: string;
+  readonly gunzipWorkerUrl: string;
   environment(name: string): string | undefined;
   onSignal(signal: "SIGTERM" | "SIGINT", handler: () => void): void;
 }
@@ -66,16 +67,17 @@ export async function daemonMain(host: Host, build: BuildStamp, self: Self): Pro
   const stop = new AbortController();
   const ending = Promise.withResolvers<void>();
   const notices: string[] = [];
-  const { vms, deps, operations, app } = await wire(
+  const { vms, deps, operations, app } = await wire({
     host,
     build,
     self,
     paths,
     store,
     sources,
+    http,
     notices,
-    ending.resolve,
-  );
+    shutdown: ending.resolve,
+  });
   notices.push(...recoveryNotices(await reconcile(deps, vms), opened.damagedPath));
   if (!(await host.sockets.removeStaleSocket(paths.daemonSocket))) {
     throw new BangerError("already_exists", `Cannot listen on ${paths.daemonSocket}: somebody else does`);
@@ -94,16 +96,20 @@ export async function daemonMain(host: Host, build: BuildStamp, self: Self): Pro
   await watching;
 }
 
-async function wire(
-  host: Host,
-  build: BuildStamp,
-  self: Self,
-  paths: Paths,
-  store: Store,
-  sources: OciSources,
-  notices: readonly string[],
-  shutdown: () => void,
-) {
+interface Parts {
+  readonly host: Host;
+  readonly build: BuildStamp;
+  readonly self: Self;
+  readonly paths: Paths;
+  readonly store: Store;
+  readonly sources: OciSources;
+  readonly http: HttpClient;
+  readonly notices: readonly string[];
+  shutdown(): void;
+}
+
+async function wire(parts: Parts) {
+  const { host, build, self, paths, store, sources, http, notices, shutdown } = parts;
   const images = new ImageService(host, {
     paths,
     images: store.images,
@@ -115,7 +121,7 @@ async function wire(
   const kernels = new KernelStore(
     host,
     { kernelsDirectory: paths.kernelsDirectory, cacheDirectory: paths.cacheDirectory },
-    diskBuilder(host),
+    { buildDisk: diskBuilder(host), unzstd, http },
   );
   await kernels.cleanUp();
   await ensureClientKey(host.files, paths);
@@ -134,7 +140,6 @@ async function wire(
       ({ id }) => vmPaths(paths, id).metrics,
     ),
     guest: guestProbe(host),
-    settings: async () => vmSettings(await readConfig(host.files, paths.configFile)),
     ensureImage: (name, progress, signal) => images.ensure(name, progress, signal),
     ensureKernel: async (name: string, progress: Progress, signal: AbortSignal) => {
       const parsed = parseKernelName(name);
@@ -178,7 +183,7 @@ function imageSources(host: Host, http: HttpClient, self: Self, paths: Paths): O
   return new OciSources({ ...host, http, random: Math.random }, {
     directory: paths.contentDirectory,
     variable: self.environment,
-    decompressWorkerUrl: self.decompressWorkerUrl,
+    gunzipWorkerUrl: self.gunzipWorkerUrl,
     async settings() {
       const { registries } = await readConfig(host.files, paths.configFile);
       return { mirrors: registries.mirrors, insecureHosts: registries.insecure };

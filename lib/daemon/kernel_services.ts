@@ -19,18 +19,29 @@ export function kernelServices({ operations, kernels, store }: ServiceParts): Se
   return {
     list: async () => (await kernels.list()).map(view),
     get: async (name) => view(await kernels.get(parseKernelName(name))),
-    pull(name) {
+    async available() {
+      const pulled = new Set((await kernels.list()).map(({ name }) => name));
+      return kernels.catalog.map(({ name, distribution, architecture, version, description }) => ({
+        name,
+        distribution,
+        architecture,
+        ...(version === undefined ? {} : { version }),
+        description,
+        isPulled: pulled.has(name),
+      }));
+    },
+    pull(name, options) {
       const parsed = parseKernelName(name);
       return operations.begin(
         "kernel pull",
-        async (progress, signal) => (await kernels.pull(parsed, progress, signal)).name,
+        async (progress, signal) => (await kernels.pull(parsed, progress, signal, options)).name,
       );
     },
-    importDebs(name, debs) {
+    import({ name, origin }) {
       const parsed = parseKernelName(name);
       return operations.begin(
         "kernel import",
-        async (progress, signal) => (await kernels.importDeb(parsed, debs, progress, signal)).name,
+        async (progress, signal) => (await kernels.import(parsed, origin, progress, signal)).name,
       );
     },
     async remove(name) {

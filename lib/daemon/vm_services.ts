@@ -10,15 +10,11 @@ export function vmServices(parts: ServiceParts): Services["vms"] {
   const { host, paths, store, operations, vms, events, config } = parts;
   const view = (nameOrId: string) => {
     const vm = store.vms.get(nameOrId);
-    return vmView(host.files, paths, vm, vms.running.get(vm.id), vms.running.stall(vm.id));
+    return vmView(host.files, paths, vm, vms.running.get(vm.id));
   };
   return {
     list: () =>
-      Promise.all(
-        store.vms.list().map((vm) =>
-          vmView(host.files, paths, vm, vms.running.get(vm.id), vms.running.stall(vm.id))
-        ),
-      ),
+      Promise.all(store.vms.list().map((vm) => vmView(host.files, paths, vm, vms.running.get(vm.id)))),
     get: (nameOrId) => Promise.resolve().then(() => view(nameOrId)),
     create(request) {
       return operations.begin(

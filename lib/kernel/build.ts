@@ -32,14 +32,17 @@ export async function buildKernel(
   await using spool = await files.open(spoolPath, { read: true, write: true, createNew: true });
 
   progress.stage("unpack kernel");
-  const found = await readKernelPackage(host, source.kernel, spool, signal);
+  const found = await readKernelPackage(source.kernel, spool, signal);
   const sha256 = await writeVmlinux(host, found.vmlinuz, paths.vmlinuxPath);
   signal.throwIfAborted();
 
   progress.stage("make initramfs");
   const { order, builtin } = found.lists;
   const graph = new ModuleGraph(found.modules, order.split("\n").filter(Boolean));
-  const builtinNames = new Set(builtin.split("\n").filter(Boolean).map(moduleNameOf));
+  // A kernel that comes with neither modules nor lists is taken at its giver's word.
+  const builtinNames = builtin === "" && found.modules.length === 0
+    ? undefined
+    : new Set(builtin.split("\n").filter(Boolean).map(moduleNameOf));
   const chosen = chooseInitramfsModules(graph, builtinNames);
   const spooled = new Map(found.modules.map((module) => [module.name, module]));
   const base = await initramfsBase(

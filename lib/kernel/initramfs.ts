@@ -22,12 +22,15 @@ type ModuleList = keyof typeof WANTED;
 export type InitramfsModules = Readonly<Record<ModuleList, readonly ModuleInfo[]>>;
 
 /**
- * @param builtin names of the modules in modules.builtin
+ * @param builtin names of the modules in modules.builtin; undefined where nothing is known of them
  * @throws {BangerError} `host_unsupported` where the kernel lacks a driver that every guest needs
  */
-export function chooseInitramfsModules(graph: ModuleGraph, builtin: ReadonlySet<string>): InitramfsModules {
+export function chooseInitramfsModules(
+  graph: ModuleGraph,
+  builtin: ReadonlySet<string> | undefined,
+): InitramfsModules {
   for (const name of REQUIRED) {
-    if (graph.find(name) || builtin.has(name)) continue;
+    if (!builtin || graph.find(name) || builtin.has(name)) continue;
     throw new BangerError(
       "host_unsupported",
       `Cannot use this kernel: it has no ${name} driver`,

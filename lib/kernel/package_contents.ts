@@ -2,11 +2,12 @@ import { BangerError } from "../base/errors.ts";
 import type { Files, RandomAccessFile } from "../base/host.ts";
 import { quote } from "../base/names.ts";
 import { type DebFile, readDebData } from "./deb.ts";
+import { kernelImageVersion } from "./image_version.ts";
 import type { TarEntry } from "./tar.ts";
 import type { ModuleLists } from "./module_files.ts";
 import { isModulePath, type ModuleInfo, parseModule, unpackModule } from "./modules.ts";
 
-const MAX_VMLINUZ_BYTES = 128 * 1024 * 1024;
+const MAX_VMLINUZ_BYTES = 512 * 1024 * 1024;
 const MAX_MODULE_FILE_BYTES = 64 * 1024 * 1024;
 const MAX_LIST_BYTES = 8 * 1024 * 1024;
 const MAX_BUSYBOX_BYTES = 16 * 1024 * 1024;
@@ -28,7 +29,16 @@ interface SpooledFile {
 
 export type SpooledModule = ModuleInfo & SpooledFile;
 
-/** What a kernel package is taken apart into. */
+/** The files of a kernel under the paths that a distribution's package gives them, wherever they come from. */
+export interface KernelFiles {
+  /** Names them in errors: the path of a package or of a directory. */
+  readonly what: string;
+  /** Whether a kernel without modules will do: one that has all drivers in itself. */
+  readonly mayLackModules?: boolean;
+  entries(): AsyncIterable<TarEntry>;
+}
+
+/** What a kernel is taken apart into. */
 export interface KernelPackage {
   /** As `uname -r`. */
   readonly version: string;
@@ -38,20 +48,19 @@ export interface KernelPackage {
 }
 
 /**
- * Reads a kernel package in one pass. Modules go one after another into `spool`, since which of them belong
+ * Reads a kernel's files in one pass. Modules go one after another into `spool`, since which of them belong
  * into the initramfs is known only after the last one.
  *
  * @param signal checked between members
  * @throws {BangerError} `corrupt_data`
  */
 export async function readKernelPackage(
-  { files }: { files: Files },
-  deb: DebFile,
+  kernelFiles: KernelFiles,
   spool: RandomAccessFile,
   signal: AbortSignal,
 ): Promise<KernelPackage> {
-  const collected = new Collected(deb, spool);
-  for await (const entry of readDebData({ files }, deb)) {
+  const collected = new Collected(kernelFiles, spool);
+  for await (const entry of kernelFiles.entries()) {
     signal.throwIfAborted();
     if (entry.kind === "file") await collected.add(entry);
   }
@@ -66,7 +75,8 @@ export async function readSpooledModule(spool: RandomAccessFile, file: SpooledFi
 }
 
 class Collected {
-  readonly #deb: DebFile;
+  readonly #what: string;
+  readonly #mayLackModules: boolean;
   readonly #spool: RandomAccessFile;
   #spooledBytes = 0;
   #version: string | undefined;
@@ -78,8 +88,9 @@ class Collected {
     builtinModinfo: "",
   };
 
-  constructor(deb: DebFile, spool: RandomAccessFile) {
-    this.#deb = deb;
+  constructor({ what, mayLackModules = false }: KernelFiles, spool: RandomAccessFile) {
+    this.#what = what;
+    this.#mayLackModules = mayLackModules;
     this.#spool = spool;
   }
 
@@ -90,15 +101,15 @@ class Collected {
     }
     const [, version, path] = MODULES_PATH.exec(entry.path) ?? [];
     if (version === undefined || path === undefined) return;
-    if (!KERNEL_VERSION.test(version)) throw broken(this.#deb, `${quote(version)} is no kernel version`);
-    if (version !== (this.#version ??= version)) throw broken(this.#deb, "it has modules for two kernels");
+    if (!KERNEL_VERSION.test(version)) throw broken(this.#what, `${quote(version)} is no kernel version`);
+    if (version !== (this.#version ??= version)) throw broken(this.#what, "it has modules for two kernels");
     if (isModulePath(path)) await this.#addModule(path, entry);
     else await this.#addList(path, entry);
   }
 
   async #addModule(path: string, entry: TarEntry): Promise<void> {
     if (this.#modules.length === MAX_MODULES) {
-      throw broken(this.#deb, `it has more than ${MAX_MODULES} modules`);
+      throw broken(this.#what, `it has more than ${MAX_MODULES} modules`);
     }
     const bytes = await entry.read(MAX_MODULE_FILE_BYTES);
     await this.#spool.writeAt(bytes, this.#spooledBytes);
@@ -114,6 +125,7 @@ class Collected {
   }
 
   async finish(signal: AbortSignal): Promise<KernelPackage> {
+    if (this.#mayLackModules && this.#vmlinuz) this.#version ??= kernelImageVersion(this.#vmlinuz);
     const missing = this.#vmlinuz === undefined
       ? "kernel image"
       : this.#version === undefined
@@ -122,7 +134,7 @@ class Collected {
     if (missing !== "") {
       throw new BangerError(
         "invalid_argument",
-        `Cannot use ${quote(this.#deb.path)} as a kernel package: it has no ${missing}`,
+        `Cannot use ${quote(this.#what)} as a kernel package: it has no ${missing}`,
         "Use a package that holds a kernel, such as linux-image-6.1.0-18-cloud-amd64",
       );
     }
@@ -158,10 +170,10 @@ export async function readBusybox(
   return undefined;
 }
 
-function broken(deb: DebFile, why: string): BangerError {
+function broken(what: string, why: string): BangerError {
   return new BangerError(
     "corrupt_data",
-    `Cannot use ${quote(deb.path)} as a kernel package: ${why}`,
+    `Cannot use ${quote(what)} as a kernel package: ${why}`,
     "Fetch the package again",
   );
 }

@@ -1,15 +1,15 @@
 import { BangerError } from "../base/errors.ts";
 import type { Files, Host } from "../base/host.ts";
 import { quote } from "../base/names.ts";
-import { type DebFile, openDeb } from "./deb.ts";
+import { type DebFile, openDeb, readDebData } from "./deb.ts";
 import { readElfExecutable } from "./elf.ts";
-import { readBusybox } from "./package_contents.ts";
+import { type KernelFiles, readBusybox } from "./package_contents.ts";
 
 const MAX_BUSYBOX_BYTES = 16 * 1024 * 1024;
 
 /** What a kernel is made from. */
 export interface KernelSource {
-  readonly kernel: DebFile;
+  readonly kernel: KernelFiles;
   /** The statically linked executable. */
   readonly busybox: Uint8Array;
   readonly distribution: string;
@@ -48,14 +48,15 @@ export async function chooseDebs(
   }
   const name = kernel.control.get("Package") ?? "unknown package";
   return {
-    kernel,
+    kernel: { what: kernel.path, entries: () => readDebData(host, kernel) },
     busybox: await findBusybox(host, debs.find(isBusybox)),
     distribution: /debian/i.test(kernel.control.get("Maintainer") ?? "") ? "debian" : "unknown",
     source: `${name} ${kernel.control.get("Version") ?? ""}`.trim(),
   };
 }
 
-async function findBusybox(
+/** From a package, else the host's own. @throws {BangerError} `missing_tool`, `invalid_argument` */
+export async function findBusybox(
   host: Pick<Host, "files" | "processes">,
   deb: DebFile | undefined,
 ): Promise<Uint8Array> {

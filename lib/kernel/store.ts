@@ -1,11 +1,21 @@
 import { BangerError, reasonOf } from "../base/errors.ts";
 import type { Host, Progress } from "../base/host.ts";
+import type { HttpClient } from "../base/http.ts";
 import { type KernelName, parseKernelName, quote } from "../base/names.ts";
 import { withRollback } from "../base/steps.ts";
 import { formatBytes, MIB } from "../base/units.ts";
 import { AptFetcher } from "./apt.ts";
 import { buildKernel } from "./build.ts";
-import { CATALOG, resolveCatalogEntry } from "./catalog.ts";
+import { downloadBundle } from "./bundle_download.ts";
+import { unpackBundle, type Unzstd } from "./bundle.ts";
+import {
+  type BundleSource,
+  CATALOG,
+  type CatalogEntry,
+  type PackageSource,
+  resolvePackages,
+} from "./catalog.ts";
+import { openKernelDirectory, openKernelFile } from "./directory.ts";
 import type { DiskBuilder } from "./disk_builder.ts";
 import { withFileLock } from "./file_lock.ts";
 import { initramfsRevision, initramfsScripts } from "./initramfs.ts";
@@ -19,28 +29,43 @@ const REPLACED_PREFIX = ".replaced-";
 
 type StoreHost = Pick<Host, "files" | "processes" | "clock" | "log">;
 
+/** What other rooms and the world lend to the store. */
+export interface KernelStorePorts {
+  readonly buildDisk: DiskBuilder;
+  readonly unzstd: Unzstd;
+  readonly http: HttpClient;
+  /** Compiled in unless a test brings another. */
+  readonly catalog?: readonly CatalogEntry[];
+}
+
+/** Files on this host that a kernel is made from. */
+export type KernelOrigin =
+  | { readonly debs: readonly string[] }
+  | { readonly directory: string }
+  | { readonly vmlinux: string };
+
 /** The kernels below one directory. One process writes at a time per kernel; readers see whole kernels only. */
 export class KernelStore {
   readonly #host: StoreHost;
   readonly #kernelsDirectory: string;
   readonly #cacheDirectory: string;
-  readonly #buildDisk: DiskBuilder;
+  readonly #ports: KernelStorePorts;
 
   /** @param places both are made when missing; what is in the cache may be deleted at any time */
   constructor(
     host: StoreHost,
     places: { readonly kernelsDirectory: string; readonly cacheDirectory: string },
-    buildDisk: DiskBuilder,
+    ports: KernelStorePorts,
   ) {
     this.#host = host;
     this.#kernelsDirectory = places.kernelsDirectory;
     this.#cacheDirectory = places.cacheDirectory;
-    this.#buildDisk = buildDisk;
+    this.#ports = ports;
   }
 
-  /** Names that `pull` knows. */
-  get catalog(): readonly string[] {
-    return [...CATALOG.keys()];
+  /** What `pull` knows. */
+  get catalog(): readonly CatalogEntry[] {
+    return this.#ports.catalog ?? CATALOG;
   }
 
   /** By name. What cannot be read is left out, with a line in the log. */
@@ -81,7 +106,7 @@ export class KernelStore {
     throw new BangerError(
       "not_found",
       `Cannot find kernel ${quote(name)}`,
-      CATALOG.has(name)
+      this.#entry(name)
         ? `Fetch it: banger kernel pull ${name}`
         : "See which there are: banger kernel list. Fetch one: banger kernel pull debian",
     );
@@ -98,47 +123,95 @@ export class KernelStore {
   }
 
   /**
-   * Fetches the newest kernel of a catalog entry; one of that name that is older is replaced.
+   * Fetches a kernel of the catalog; one of that name that is older is replaced. What is there already is not
+   * fetched again unless it is forced.
    *
    * @throws {BangerError} `not_found` for a name that the catalog lacks; `missing_tool`; `host_unsupported`;
    *   `source_unavailable`; `corrupt_data`; `no_space`; the signal's reason
    */
-  async pull(name: KernelName, progress: Progress, signal: AbortSignal): Promise<Kernel> {
-    const entry = CATALOG.get(name);
+  async pull(
+    name: KernelName,
+    progress: Progress,
+    signal: AbortSignal,
+    { force = false }: { force?: boolean } = {},
+  ): Promise<Kernel> {
+    const entry = this.#entry(name);
     if (entry === undefined) {
+      const names = this.catalog.map((known) => known.name);
       throw new BangerError(
         "not_found",
         `Cannot pull kernel ${quote(name)}: the catalog has none of that name`,
-        `Choose from: ${
-          this.catalog.join(", ")
-        }; or import a package: banger kernel import ${name} --deb FILE`,
+        `Choose from: ${names.join(", ")}; or import one: banger kernel import ${name} --deb FILE`,
+      );
+    }
+    const { source, architecture } = entry;
+    if (architecture !== "x86_64") {
+      throw new BangerError(
+        "host_unsupported",
+        `Cannot pull kernel ${quote(name)}: it is for ${architecture}, and this host is x86_64`,
+        "See which there are: banger kernel list --available",
       );
     }
     return await this.#exclusively(name, signal, async () => {
-      progress.stage("fetch package lists");
-      const apt = new AptFetcher(this.#host, `${this.#cacheDirectory}/apt`);
-      const packages = await resolveCatalogEntry(apt, entry, signal);
-      const source = `${packages.kernel.name} ${packages.kernel.version}`;
-      const present = await this.#findUsable(name);
-      if (present?.source === source) return present;
-      progress.stage("download kernel");
-      const directory = `${this.#cacheDirectory}/packages`;
-      const kernelPath = await apt.download(packages.kernel, directory, progress, signal);
-      const busyboxPath = await apt.download(packages.busybox, directory, progress, signal);
-      const debs = await chooseDebs(this.#host, [kernelPath, busyboxPath]);
-      return await this.#build(name, { ...debs, distribution: entry.distribution, source }, progress, signal);
+      const present = force ? undefined : await this.#findUsable(name);
+      return "package" in source
+        ? await this.#pullPackage(entry, source, present, progress, signal)
+        : await this.#pullBundle(entry, source, present, progress, signal);
     });
   }
 
+  async #pullPackage(
+    { name, distribution }: CatalogEntry,
+    wanted: PackageSource,
+    present: Kernel | undefined,
+    progress: Progress,
+    signal: AbortSignal,
+  ): Promise<Kernel> {
+    progress.stage("fetch package lists");
+    const apt = new AptFetcher(this.#host, `${this.#cacheDirectory}/apt`);
+    const packages = await resolvePackages(apt, wanted, signal);
+    const source = `${packages.kernel.name} ${packages.kernel.version}`;
+    if (present?.source === source) return present;
+    progress.stage("download kernel");
+    const directory = `${this.#cacheDirectory}/packages`;
+    const kernelPath = await apt.download(packages.kernel, directory, progress, signal);
+    const busyboxPath = await apt.download(packages.busybox, directory, progress, signal);
+    const debs = await chooseDebs(this.#host, [kernelPath, busyboxPath]);
+    return await this.#build(name, { ...debs, distribution, source }, progress, signal);
+  }
+
+  async #pullBundle(
+    { name }: CatalogEntry,
+    wanted: BundleSource,
+    present: Kernel | undefined,
+    progress: Progress,
+    signal: AbortSignal,
+  ): Promise<Kernel> {
+    const { files } = this.#host;
+    const source = `${wanted.url} sha256:${wanted.sha256}`;
+    if (present?.source === source) return present;
+    return await this.#stage(name, async (staging) => {
+      progress.stage("download kernel");
+      const bundlePath = `${staging}/bundle`;
+      await downloadBundle({ ...this.#host, http: this.#ports.http }, wanted, bundlePath, progress, signal);
+      progress.stage("unpack kernel");
+      const content = `${staging}/content`;
+      await files.makeDirectory(content);
+      const manifest = await unpackBundle(files, this.#ports.unzstd, bundlePath, content, name, signal);
+      await writeManifest(files, content, { ...manifest, source });
+      return content;
+    }, signal);
+  }
+
   /**
-   * Makes a kernel from package files: a kernel package and, where the host has no static busybox, Debian's
-   * busybox-static.
+   * Makes a kernel from files of this host: from packages, from a directory, or from one file that has all drivers
+   * in itself. Where the host has no static busybox, Debian's busybox-static must be among the packages.
    *
    * @throws {BangerError} `already_exists`; `invalid_argument`; `missing_tool`; `corrupt_data`; `no_space`
    */
-  async importDeb(
+  async import(
     name: KernelName,
-    debPaths: readonly string[],
+    origin: KernelOrigin,
     progress: Progress,
     signal: AbortSignal,
   ): Promise<Kernel> {
@@ -150,9 +223,15 @@ export class KernelStore {
           `Choose another name, or remove that one first: banger kernel rm ${name}`,
         );
       }
-      progress.stage("read packages");
-      return await this.#build(name, await chooseDebs(this.#host, debPaths), progress, signal);
+      progress.stage("read kernel");
+      return await this.#build(name, await this.#open(origin, progress), progress, signal);
     });
+  }
+
+  async #open(origin: KernelOrigin, progress: Progress): Promise<KernelSource> {
+    if ("debs" in origin) return await chooseDebs(this.#host, origin.debs);
+    if ("vmlinux" in origin) return await openKernelFile(this.#host, origin.vmlinux);
+    return await openKernelDirectory(this.#host, origin.directory, (text) => progress.note(text));
   }
 
   /** Call on start, before anything else: finishes or removes what a crash left. */
@@ -166,6 +245,10 @@ export class KernelStore {
         else await files.remove(path);
       } else if (name.startsWith(STAGING_PREFIX)) await files.remove(path);
     }
+  }
+
+  #entry(name: KernelName): CatalogEntry | undefined {
+    return this.catalog.find((entry) => entry.name === name);
   }
 
   #directoryOf(name: KernelName): string {
@@ -203,23 +286,40 @@ export class KernelStore {
     progress: Progress,
     signal: AbortSignal,
   ): Promise<Kernel> {
-    const { files, log } = this.#host;
-    await this.#needSpace();
-    const staging = this.#newStagingPath();
-    return await withRollback(async (step) => {
-      await step("make staging directory", () => files.makeDirectory(staging), () => files.remove(staging));
+    return await this.#stage(name, async (staging) => {
       const manifest = await buildKernel(
         this.#host,
         name,
         source,
         staging,
-        this.#buildDisk,
+        this.#ports.buildDisk,
         progress,
         signal,
       );
-      await writeManifest(files, staging, manifest);
+      await writeManifest(this.#host.files, staging, manifest);
+      return staging;
+    }, signal);
+  }
+
+  /**
+   * Makes a kernel in a directory of its own and publishes it; on failure nothing stays.
+   *
+   * @param make gives the finished directory: the one it was given, or one inside
+   */
+  async #stage(
+    name: KernelName,
+    make: (staging: string) => Promise<string>,
+    signal: AbortSignal,
+  ): Promise<Kernel> {
+    const { files, log } = this.#host;
+    await this.#needSpace();
+    const staging = this.#newStagingPath();
+    return await withRollback(async (step) => {
+      await step("make staging directory", () => files.makeDirectory(staging), () => files.remove(staging));
+      const finished = await make(staging);
       signal.throwIfAborted();
-      await this.#publish(name, staging);
+      await this.#publish(name, finished);
+      await files.remove(staging);
       return await this.#read(name);
     }, (step, reason) => log("error", "an undo failed", { step, reason: reasonOf(reason) }));
   }

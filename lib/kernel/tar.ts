@@ -15,6 +15,8 @@ export interface TarEntry {
   readonly mode: number;
   /** The whole content. @throws {BangerError} `corrupt_data` above `maxBytes` */
   read(maxBytes: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** The content in pieces, each valid until the next is asked for. Once, and not beside `read`. */
+  stream(): AsyncIterable<Uint8Array>;
 }
 
 interface Extensions {
@@ -80,6 +82,14 @@ function openEntry(
       }
       left = 0;
       return await input.readExactly(sizeBytes);
+    },
+    async *stream() {
+      while (left > 0) {
+        const piece = await input.readSome(left);
+        if (!piece) throw corrupt(what, `less than the ${sizeBytes} bytes of ${quote(this.path)}`);
+        left -= piece.length;
+        yield piece;
+      }
     },
   };
   const padding = (BLOCK_BYTES - sizeBytes % BLOCK_BYTES) % BLOCK_BYTES;

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { BangerError } from "../base/errors.ts";
-import type { Files } from "../base/host.ts";
+import type { Files, RandomAccessFile } from "../base/host.ts";
 import { decompress, sniffCompression, streamOf } from "./decompress.ts";
 import { EM_X86_64, isElf64, readElfExecutable } from "./elf.ts";
 import { decodeLz4Legacy } from "./lz4.ts";
@@ -38,6 +38,13 @@ export async function writeVmlinux(
     at += chunk.length;
   }
   if (payload && at !== unpackedSizeOf(payload)) throw corrupt("it does not have the size that it says");
+  await requireBootable(file);
+  await file.sync();
+  return hash.digest("hex");
+}
+
+/** @throws {BangerError} `host_unsupported` where it is for another processor or cannot be entered through PVH */
+export async function requireBootable(file: RandomAccessFile): Promise<void> {
   const elf = await readElfExecutable(file, "the kernel image");
   if (elf.machine !== EM_X86_64) {
     throw unsupported("it is for another processor than x86-64", "Use a kernel package for amd64");
@@ -45,8 +52,6 @@ export async function writeVmlinux(
   if (!elf.notes.some(({ name, type }) => name === PVH_NOTE.name && type === PVH_NOTE.type)) {
     throw unsupported("it has no PVH entry point", "Use a kernel that was built with CONFIG_PVH=y");
   }
-  await file.sync();
-  return hash.digest("hex");
 }
 
 /** Source: Linux Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header" */

@@ -1,5 +1,5 @@
 import { createRoute, z } from "@hono/zod-openapi";
-import { importKernelSchema, kernelSchema } from "../contract.ts";
+import { importKernelSchema, kernelCatalogEntrySchema, kernelSchema, pullKernelSchema } from "../contract.ts";
 import type { Services } from "../services.ts";
 import { answers, body, json, nameParam, newApp, nothing, started } from "./parts.ts";
 
@@ -17,6 +17,16 @@ export function kernelRoutes(kernels: Services["kernels"]) {
     .openapi(
       createRoute({
         method: "get",
+        path: "/v1/kernel-catalog",
+        responses: answers({
+          200: json("Kernels that can be pulled by name", z.array(kernelCatalogEntrySchema)),
+        }),
+      }),
+      async (c) => c.json(await kernels.available(), 200),
+    )
+    .openapi(
+      createRoute({
+        method: "get",
         path: "/v1/kernels/{name}",
         request: { params: nameParam },
         responses: answers({ 200: json("The kernel", kernelSchema) }),
@@ -27,10 +37,13 @@ export function kernelRoutes(kernels: Services["kernels"]) {
       createRoute({
         method: "post",
         path: "/v1/kernels/pull",
-        request: { body: body(z.object({ name: z.string().max(256) }).strict()) },
+        request: { body: body(pullKernelSchema) },
         responses: started,
       }),
-      (c) => c.json(kernels.pull(c.req.valid("json").name), 202),
+      (c) => {
+        const { name, force } = c.req.valid("json");
+        return c.json(kernels.pull(name, { force }), 202);
+      },
     )
     .openapi(
       createRoute({
@@ -39,10 +52,7 @@ export function kernelRoutes(kernels: Services["kernels"]) {
         request: { body: body(importKernelSchema) },
         responses: started,
       }),
-      (c) => {
-        const { name, debs } = c.req.valid("json");
-        return c.json(kernels.importDebs(name, debs), 202);
-      },
+      (c) => c.json(kernels.import(c.req.valid("json")), 202),
     )
     .openapi(
       createRoute({

@@ -47,8 +47,7 @@ const exec: Command = {
   },
 };
 
-/** @param pairs as flags have them: NAME=VALUE */
-export function environmentOf(pairs: readonly string[]): Record<string, string> {
+function environmentOf(pairs: readonly string[]): Record<string, string> {
   return Object.fromEntries(pairs.map((pair) => {
     const at = pair.indexOf("=");
     if (at > 0) return [pair.slice(0, at), pair.slice(at + 1)];

@@ -27,17 +27,12 @@ const list: Command = {
   },
 };
 
-/** One that stands still does not look as if it ran. */
-function stateText({ state, paused }: VmView): string {
-  return paused ? `${state} (paused: host disk)` : state;
-}
-
 function vmTable(vms: readonly VmView[], nowMs: number): string {
   return table(
     ["NAME", "STATE", "IMAGE", "CPUS", "MEMORY", "DISK USED", "ADDRESS", "AGE"],
     vms.map((vm) => [
       vm.name,
-      stateText(vm),
+      vm.state,
       vm.image,
       String(vm.cpus),
       formatBytes(vm.memoryMib * MIB),
@@ -74,11 +69,7 @@ function vmFields(vm: VmView, nowMs: number): [string, string | undefined][] {
   return [
     ["Name", vm.name],
     ["Id", vm.id],
-    ["State", vm.brokenReason === undefined ? stateText(vm) : `${vm.state} (${vm.brokenReason})`],
-    [
-      "Paused",
-      vm.paused && `${vm.paused.reason}, for ${age(vm.paused.since, nowMs)}; it goes on when there is room`,
-    ],
+    ["State", vm.brokenReason === undefined ? vm.state : `${vm.state} (${vm.brokenReason})`],
     ["Last end", vm.lastExit],
     ["Image", vm.image],
     ["Kernel", vm.kernel],

@@ -1,8 +1,9 @@
 import { BangerError, reasonOf } from "../../base/errors.ts";
 import { formatBytes, GIB } from "../../base/units.ts";
-import { type Codec, type Decode, decodeHere } from "./codecs.ts";
+import { gunzip } from "./gzip.ts";
+import { unzstd } from "./zstd/frames.ts";
 
-export type Compression = "none" | Codec;
+export type Compression = "none" | "gzip" | "zstd";
 
 /** What makes small input fill a disk. */
 export interface DecompressLimits {
@@ -17,6 +18,9 @@ export interface DecompressLimits {
  */
 export const DEFAULT_DECOMPRESS_LIMITS: DecompressLimits = { maxOutputBytes: 2 ** 40, maxRatio: 500 };
 const RATIO_COUNTS_FROM_BYTES = GIB;
+
+/** Inflates one gzip stream: `gunzip`, or `workerGunzip` with its worker's URL where there is much of it. */
+export type Inflate = (input: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>;
 
 /** Long enough for every magic below. */
 const SNIFF_BYTES = 6;
@@ -57,14 +61,14 @@ function notRead(format: string): BangerError {
 export async function* decompress(
   input: AsyncIterable<Uint8Array>,
   limits: Partial<DecompressLimits> = {},
-  decode: Decode = decodeHere,
+  inflate: Inflate = gunzip,
 ): AsyncGenerator<Uint8Array> {
   const { maxOutputBytes, maxRatio } = { ...DEFAULT_DECOMPRESS_LIMITS, ...limits };
   const counted = new CountedInput(input);
   try {
     const compression = sniffCompression(await counted.peek(SNIFF_BYTES));
     let outputBytes = 0;
-    for await (const chunk of decoded(compression, counted, decode)) {
+    for await (const chunk of decoder(compression, counted, inflate)) {
       outputBytes += chunk.length;
       if (outputBytes > maxOutputBytes) {
         throw bomb(`there is more than ${formatBytes(maxOutputBytes)} of it`);
@@ -79,15 +83,22 @@ export async function* decompress(
   }
 }
 
-function decoded(
+function decoder(
   compression: Compression,
   input: CountedInput,
-  decode: Decode,
+  inflate: Inflate,
 ): AsyncIterable<Uint8Array> {
-  return compression === "none" ? input : explained(decode(compression, input), input);
+  switch (compression) {
+    case "none":
+      return input;
+    case "zstd":
+      return unzstd(input);
+    case "gzip":
+      return explained(inflate(input), input);
+  }
 }
 
-/** zlib's errors say neither what was read nor what to do; banger's own do. */
+/** zlib's errors say neither what was read nor what to do. */
 async function* explained(
   output: AsyncIterable<Uint8Array>,
   input: CountedInput,

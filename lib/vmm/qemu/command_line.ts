@@ -98,8 +98,7 @@ function deviceArguments(spec: MachineSpec): string[] {
       serial: drive.id,
       "write-cache": "on",
       rerror: "report",
-      // A write that the host does not take pauses the machine; going on tries it again.
-      werror: "stop",
+      werror: "enospc",
     });
   }
   if (spec.network.mode === "user") {

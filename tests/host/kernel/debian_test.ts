@@ -1,6 +1,7 @@
 /**
  * The real thing: Debian's kernel through the host's apt, judged by kmod, cpio, e2fsck, and by booting it.
  */
+import { ports } from "../../unit/kernel/support.ts";
 import assert from "node:assert/strict";
 import { parseKernelName } from "../../../lib/base/names.ts";
 import { AptFetcher } from "../../../lib/kernel/apt.ts";
@@ -14,7 +15,7 @@ import { inTemporaryDirectory, NEVER, report, run, runWell, SILENT } from "./too
 Deno.test("Debian's kernel: pulled, judged, booted", async (t) => {
   await inTemporaryDirectory(async (directory) => {
     const places = { kernelsDirectory: `${directory}/kernels`, cacheDirectory: `${directory}/cache` };
-    const store = new KernelStore(realHost(), places, mke2fsDiskBuilder);
+    const store = new KernelStore(realHost(), places, ports(mke2fsDiskBuilder));
     const aptBefore = await hostAptState();
     const kernel = await store.pull(parseKernelName("debian"), SILENT, NEVER);
 

@@ -6,7 +6,14 @@ import { AptFetcher } from "../../../lib/kernel/apt.ts";
 import { KernelStore } from "../../../lib/kernel/store.ts";
 import { realHost } from "../../../lib/sys/host.ts";
 import { BUSYBOX_CONTROL, deb, KERNEL_CONTROL, kernelPackageFiles } from "./fixtures.ts";
-import { inTemporaryDirectory, isBanger, NEVER, RecordedProgress, recordingDiskBuilder } from "./support.ts";
+import {
+  inTemporaryDirectory,
+  isBanger,
+  NEVER,
+  ports,
+  RecordedProgress,
+  recordingDiskBuilder,
+} from "./support.ts";
 
 const SOURCES = "deb http://mirror.example/debian bookworm main\ndeb http://vendor.example/x bookworm main\n";
 const DEBIAN = parseKernelName("debian");
@@ -88,7 +95,12 @@ async function withArchive(
   await inTemporaryDirectory(async (directory) => {
     const { host, commands } = hostWith(archive, directory);
     const places = { kernelsDirectory: `${directory}/kernels`, cacheDirectory: `${directory}/cache` };
-    await body({ host, commands, directory, store: new KernelStore(host, places, recordingDiskBuilder()) });
+    await body({
+      host,
+      commands,
+      directory,
+      store: new KernelStore(host, places, ports(recordingDiskBuilder())),
+    });
   });
 }
 

@@ -20,7 +20,14 @@ import {
   kernelPackageFiles,
   type TarMember,
 } from "./fixtures.ts";
-import { inTemporaryDirectory, isBanger, NEVER, RecordedProgress, recordingDiskBuilder } from "./support.ts";
+import {
+  inTemporaryDirectory,
+  isBanger,
+  NEVER,
+  ports,
+  RecordedProgress,
+  recordingDiskBuilder,
+} from "./support.ts";
 
 const MINE = parseKernelName("mine");
 
@@ -47,7 +54,7 @@ async function withStore(
     await body({
       directory,
       kernelsDirectory,
-      store: new KernelStore(change(realHost(), directory), places, build),
+      store: new KernelStore(change(realHost(), directory), places, ports(build)),
       trees: build.trees,
       packages: async (files = kernelPackageFiles(), control = KERNEL_CONTROL) => {
         const paths = [`${directory}/kernel.deb`, `${directory}/busybox.deb`];
@@ -68,10 +75,10 @@ async function residue(kernelsDirectory: string): Promise<string[]> {
   return names.filter((name) => !name.endsWith(".lock")).sort();
 }
 
-Deno.test("importDeb() makes a kernel: manifest, vmlinux, initramfs, modules disk", async () => {
+Deno.test("import() makes a kernel: manifest, vmlinux, initramfs, modules disk", async () => {
   await withStore(async ({ store, packages, trees, kernelsDirectory }) => {
     const progress = new RecordedProgress();
-    const kernel = await store.importDeb(MINE, (await packages()).reverse(), progress, NEVER);
+    const kernel = await store.import(MINE, { debs: (await packages()).reverse() }, progress, NEVER);
     assert.equal(kernel.version, KERNEL_VERSION);
     assert.equal(kernel.distribution, "debian");
     assert.equal(kernel.source, `linux-image-${KERNEL_VERSION} 6.1.1-1`);
@@ -80,7 +87,7 @@ Deno.test("importDeb() makes a kernel: manifest, vmlinux, initramfs, modules dis
     assert.equal(await Deno.readTextFile(kernel.modulesDiskPath), "a modules disk");
     assert.match(await Deno.readTextFile(kernel.initramfsPath), /banger-init/);
     assert.deepEqual(progress.stages, [
-      "read packages",
+      "read kernel",
       "unpack kernel",
       "make initramfs",
       "write modules disk",
@@ -100,9 +107,9 @@ Deno.test("modules reach the disk byte for byte", async () => {
   await withStore(async ({ store, packages, trees }) => {
     const big = kernelModule(["depends=", `description=${"x".repeat(3_000_000)}`]);
     const path = `./lib/modules/${KERNEL_VERSION}/kernel/big.ko`;
-    await store.importDeb(
+    await store.import(
       MINE,
-      await packages([...kernelPackageFiles(), { path, content: big }]),
+      { debs: await packages([...kernelPackageFiles(), { path, content: big }]) },
       new RecordedProgress(),
       NEVER,
     );
@@ -118,7 +125,7 @@ Deno.test("modules reach the disk byte for byte", async () => {
 Deno.test("a package with merged /usr is the same", async () => {
   await withStore(async ({ store, packages }) => {
     const files = kernelPackageFiles({ prefix: "usr/lib" });
-    const kernel = await store.importDeb(MINE, await packages(files), new RecordedProgress(), NEVER);
+    const kernel = await store.import(MINE, { debs: await packages(files) }, new RecordedProgress(), NEVER);
     assert.equal(kernel.version, KERNEL_VERSION);
   });
 });
@@ -136,14 +143,14 @@ Deno.test("get(), remove() and pull() of what is not there say what to do", asyn
 Deno.test("an imported kernel is never overwritten, and gone after remove()", async () => {
   await withStore(async ({ store, packages, kernelsDirectory }) => {
     const debs = await packages();
-    await store.importDeb(MINE, debs, new RecordedProgress(), NEVER);
+    await store.import(MINE, { debs: debs }, new RecordedProgress(), NEVER);
     await assert.rejects(
-      store.importDeb(MINE, debs, new RecordedProgress(), NEVER),
+      store.import(MINE, { debs: debs }, new RecordedProgress(), NEVER),
       isBanger("already_exists"),
     );
     await store.remove(MINE);
     assert.deepEqual(await residue(kernelsDirectory), []);
-    await store.importDeb(MINE, debs, new RecordedProgress(), NEVER);
+    await store.import(MINE, { debs: debs }, new RecordedProgress(), NEVER);
   });
 });
 
@@ -151,7 +158,7 @@ Deno.test("two imports of one name at once: one wins, the other is told", async 
   await withStore(async ({ store, packages, kernelsDirectory }) => {
     const debs = await packages();
     const outcomes = await Promise.allSettled(
-      [1, 2].map(() => store.importDeb(MINE, debs, new RecordedProgress(), NEVER)),
+      [1, 2].map(() => store.import(MINE, { debs: debs }, new RecordedProgress(), NEVER)),
     );
     assert.deepEqual(outcomes.map(({ status }) => status).sort(), ["fulfilled", "rejected"]);
     const lost = outcomes.find((outcome) => outcome.status === "rejected");
@@ -218,7 +225,7 @@ for (
     await withStore(async ({ store, packages, kernelsDirectory }) => {
       const debs = await packages(files, { ...KERNEL_CONTROL, ...control });
       await assert.rejects(
-        store.importDeb(MINE, debs, new RecordedProgress(), NEVER),
+        store.import(MINE, { debs: debs }, new RecordedProgress(), NEVER),
         isBanger(code, message),
       );
       assert.deepEqual(await residue(kernelsDirectory), []);
@@ -231,12 +238,12 @@ Deno.test("the wrong number of kernel packages is refused", async () => {
     const [kernel, busybox] = await packages();
     for (const debs of [[busybox!], [kernel!, kernel!, busybox!]]) {
       await assert.rejects(
-        store.importDeb(MINE, debs, new RecordedProgress(), NEVER),
+        store.import(MINE, { debs: debs }, new RecordedProgress(), NEVER),
         isBanger("invalid_argument"),
       );
     }
     await assert.rejects(
-      store.importDeb(MINE, ["/nowhere.deb"], new RecordedProgress(), NEVER),
+      store.import(MINE, { debs: ["/nowhere.deb"] }, new RecordedProgress(), NEVER),
       isBanger("not_found"),
     );
   });
@@ -247,7 +254,7 @@ for (const isDynamic of [false, true]) {
     await withStore(async ({ store, packages, directory }) => {
       const [kernel] = await packages();
       await Deno.writeFile(`${directory}/host-busybox`, elfExecutable({ isDynamic }));
-      const importing = store.importDeb(MINE, [kernel!], new RecordedProgress(), NEVER);
+      const importing = store.import(MINE, { debs: [kernel!] }, new RecordedProgress(), NEVER);
       if (isDynamic) await assert.rejects(importing, isBanger("missing_tool", /busybox/));
       else assert.equal((await importing).name, MINE);
     }, (host, directory) => ({
@@ -265,7 +272,7 @@ Deno.test("cancelling leaves nothing and says so with the signal's own reason", 
       const reason = new Error("enough");
       const progress = new RecordedProgress();
       progress.stage = (name) => name === stage && controller.abort(reason);
-      await assert.rejects(store.importDeb(MINE, debs, progress, controller.signal), reason);
+      await assert.rejects(store.import(MINE, { debs }, progress, controller.signal), reason);
       assert.deepEqual(await residue(kernelsDirectory), [], stage);
     }
   });
@@ -274,7 +281,7 @@ Deno.test("cancelling leaves nothing and says so with the signal's own reason", 
 Deno.test("a full disk is said before anything is written", async () => {
   await withStore(async ({ store, packages, kernelsDirectory }) => {
     await assert.rejects(
-      store.importDeb(MINE, await packages(), new RecordedProgress(), NEVER),
+      store.import(MINE, { debs: await packages() }, new RecordedProgress(), NEVER),
       isBanger("no_space", /1\.0 MiB free|1 MiB free/),
     );
     assert.deepEqual(await residue(kernelsDirectory), []);
@@ -283,7 +290,7 @@ Deno.test("a full disk is said before anything is written", async () => {
 
 Deno.test("a kernel that cannot be read is left out of the list, named by get(), and can be removed", async () => {
   await withStore(async ({ store, packages, kernelsDirectory }) => {
-    const kernel = await store.importDeb(MINE, await packages(), new RecordedProgress(), NEVER);
+    const kernel = await store.import(MINE, { debs: await packages() }, new RecordedProgress(), NEVER);
     const { manifestPath } = kernelFiles(kernel.directory);
     for (
       const text of [
@@ -308,7 +315,7 @@ Deno.test("a kernel that cannot be read is left out of the list, named by get(),
 
 Deno.test("a kernel made by another build gets this build's scripts, and keeps what came from packages", async () => {
   await withStore(async ({ store, packages }) => {
-    const kernel = await store.importDeb(MINE, await packages(), new RecordedProgress(), NEVER);
+    const kernel = await store.import(MINE, { debs: await packages() }, new RecordedProgress(), NEVER);
     const original = await Deno.readFile(kernel.initramfsPath);
     const { manifestPath } = kernelFiles(kernel.directory);
     const manifest = JSON.parse(await Deno.readTextFile(manifestPath));
@@ -323,7 +330,7 @@ Deno.test("a kernel made by another build gets this build's scripts, and keeps w
 
 Deno.test("cleanUp() removes staging and brings a replaced kernel back", async () => {
   await withStore(async ({ store, packages, kernelsDirectory }) => {
-    const kernel = await store.importDeb(MINE, await packages(), new RecordedProgress(), NEVER);
+    const kernel = await store.import(MINE, { debs: await packages() }, new RecordedProgress(), NEVER);
     await Deno.rename(kernel.directory, `${kernelsDirectory}/.replaced-mine`);
     await Deno.mkdir(`${kernelsDirectory}/.staging-x`);
     await store.cleanUp();
@@ -337,7 +344,7 @@ Deno.test("cleanUp() removes staging and brings a replaced kernel back", async (
 
 Deno.test("the initramfs holds the module bytes themselves", async () => {
   await withStore(async ({ store, packages }) => {
-    const kernel = await store.importDeb(MINE, await packages(), new RecordedProgress(), NEVER);
+    const kernel = await store.import(MINE, { debs: await packages() }, new RecordedProgress(), NEVER);
     const initramfs = new TextDecoder("latin1").decode(await Deno.readFile(kernel.initramfsPath));
     for (const { path, content } of kernelPackageFiles()) {
       if (!path.endsWith(".ko") || !(content instanceof Uint8Array)) continue;

@@ -4,10 +4,18 @@ import { BangerError, type ErrorCode } from "../../../lib/base/errors.ts";
 import type { Progress } from "../../../lib/base/host.ts";
 import type { ContentSink, DirectoryInode, StoredContent } from "../../../lib/base/tree.ts";
 import type { DiskBuilder } from "../../../lib/kernel/disk_builder.ts";
+import type { KernelStorePorts } from "../../../lib/kernel/store.ts";
+import { unzstd } from "../../../lib/oci/compression/zstd/frames.ts";
 import { libc } from "../../../lib/sys/libc.ts";
 
 // Before the first test: a library that one test loads and all use is no leak of that test.
 libc();
+
+/** A network that nobody may use, and the decoder that the daemon has too. */
+export function ports(buildDisk: DiskBuilder, change: Partial<KernelStorePorts> = {}): KernelStorePorts {
+  const http = { send: () => Promise.reject(new Error("no network in this test")) };
+  return { buildDisk, unzstd, http, ...change };
+}
 
 export const NEVER = new AbortController().signal;
 

@@ -109,7 +109,6 @@ function open(directory: string, hostParts: Partial<Host>): Bench {
       }),
     },
     guest: { isUp: () => Promise.resolve(true), powerOff: refuse },
-    settings: () => Promise.resolve({ reserveBytes: 1 }),
     ensureImage: refuse,
     ensureKernel: refuse,
     relayCommand: () => ({ program: "true", args: [] }),
