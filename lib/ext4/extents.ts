@@ -56,6 +56,12 @@ export class ExtentList {
     }
   }
 
+  /** As iterating, without an object for each: most lists are looked at once and have one run. */
+  forEachRun(use: (logical: number, physical: number, length: number) => void): void {
+    const triples = this.#triples;
+    for (let i = 0; i < triples.length; i += 3) use(triples[i]!, triples[i + 1]!, triples[i + 2]!);
+  }
+
   get blockCount(): number {
     let count = 0;
     for (let i = 2; i < this.#triples.length; i += 3) count += this.#triples[i]!;
@@ -117,22 +123,48 @@ export async function buildExtentTree(
 
 function encodeNode(into: Uint8Array, entries: readonly TreeEntry[], max: number, depth: number): void {
   const view = viewOf(into);
-  view.setUint16(0, EXTENT_MAGIC, true);
-  view.setUint16(2, entries.length, true);
-  view.setUint16(4, max, true);
-  view.setUint16(6, depth, true);
+  encodeHeader(view, entries.length, max, depth);
   let at = HEADER_BYTES;
   for (const { logical, physical, length } of entries) {
-    const high = Math.floor(physical / 2 ** 32);
-    view.setUint32(at, logical, true);
-    if (depth === 0) {
-      view.setUint16(at + 4, length, true);
-      view.setUint16(at + 6, high, true);
-      view.setUint32(at + 8, physical, true);
-    } else {
+    if (depth === 0) encodeExtent(view, at, logical, physical, length);
+    else {
+      view.setUint32(at, logical, true);
       view.setUint32(at + 4, physical, true);
-      view.setUint16(at + 8, high, true);
+      view.setUint16(at + 8, Math.floor(physical / 2 ** 32), true);
     }
     at += ENTRY_BYTES;
+  }
+}
+
+function encodeHeader(view: DataView, count: number, max: number, depth: number): void {
+  view.setUint16(0, EXTENT_MAGIC, true);
+  view.setUint16(2, count, true);
+  view.setUint16(4, max, true);
+  view.setUint16(6, depth, true);
+}
+
+function encodeExtent(view: DataView, at: number, logical: number, physical: number, length: number): void {
+  view.setUint32(at, logical, true);
+  view.setUint16(at + 4, length, true);
+  view.setUint16(at + 6, Math.floor(physical / 2 ** 32), true);
+  view.setUint32(at + 8, physical, true);
+}
+
+/** The `i_block` of one inode after another: what most files have is encoded without taking memory. */
+export class InodeBlockMap {
+  readonly bytes = new Uint8Array(I_BLOCK_BYTES);
+  readonly view = viewOf(this.bytes);
+
+  /** @returns whether the runs fit into the inode: otherwise see `buildExtentTree` */
+  encode(extents: ExtentList): boolean {
+    if (extents.count > EXTENTS_IN_INODE) return false;
+    this.bytes.fill(0);
+    encodeHeader(this.view, extents.count, EXTENTS_IN_INODE, 0);
+    let at = HEADER_BYTES;
+    extents.forEachRun((logical, physical, length) => {
+      encodeExtent(this.view, at, logical, physical, length);
+      at += ENTRY_BYTES;
+    });
+    return true;
   }
 }

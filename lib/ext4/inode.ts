@@ -50,28 +50,26 @@ export function inodeChecksumSeed(checksumSeed: number, inodeNumber: number, gen
 export function encodeInode(inode: InodeFields, seed: number, into: Uint8Array): void {
   into.fill(0);
   const view = viewOf(into);
-  const u16 = (at: number, value: number) => view.setUint16(at, value, true);
-  const u32 = (at: number, value: number) => view.setUint32(at, value, true);
-  u16(0x00, inode.mode);
-  u16(0x02, inode.uid);
-  u32(0x04, inode.sizeBytes);
-  u16(0x18, inode.gid);
-  u16(0x1a, inode.links);
-  u32(0x1c, inode.sectors);
-  u32(0x20, inode.flags);
+  view.setUint16(0x00, inode.mode, true);
+  view.setUint16(0x02, inode.uid, true);
+  view.setUint32(0x04, inode.sizeBytes, true);
+  view.setUint16(0x18, inode.gid, true);
+  view.setUint16(0x1a, inode.links, true);
+  view.setUint32(0x1c, inode.sectors, true);
+  view.setUint32(0x20, inode.flags, true);
   into.set(inode.iBlock, 0x28);
-  u32(0x68, inode.xattrBlock);
-  u32(0x6c, Math.floor(inode.sizeBytes / 2 ** 32));
-  u16(0x74, Math.floor(inode.sectors / 2 ** 32));
-  u16(0x76, Math.floor(inode.xattrBlock / 2 ** 32));
-  u16(0x78, inode.uid >>> 16);
-  u16(0x7a, inode.gid >>> 16);
-  u16(0x80, EXTRA_SIZE);
+  view.setUint32(0x68, inode.xattrBlock, true);
+  view.setUint32(0x6c, Math.floor(inode.sizeBytes / 2 ** 32), true);
+  view.setUint16(0x74, Math.floor(inode.sectors / 2 ** 32), true);
+  view.setUint16(0x76, Math.floor(inode.xattrBlock / 2 ** 32), true);
+  view.setUint16(0x78, inode.uid >>> 16, true);
+  view.setUint16(0x7a, inode.gid >>> 16, true);
+  view.setUint16(0x80, EXTRA_SIZE, true);
   encodeTime(view, inode.time);
   if (inode.xattrBytes) into.set(inode.xattrBytes, INODE_XATTR_START);
   const checksum = crc32c(seed, into.subarray(0, INODE_SIZE));
-  u16(CHECKSUM_LOW, checksum);
-  u16(CHECKSUM_HIGH, checksum >>> 16);
+  view.setUint16(CHECKSUM_LOW, checksum, true);
+  view.setUint16(CHECKSUM_HIGH, checksum >>> 16, true);
 }
 
 /** Low 32 bits signed, then two bits of epoch and thirty of nanoseconds. */
@@ -79,11 +77,14 @@ function encodeTime(view: DataView, time: Timestamp): void {
   const low = time.seconds | 0;
   const epoch = Math.round((time.seconds - low) / 2 ** 32) & 3;
   const extra = time.nanoseconds * 4 + epoch;
-  const places = [[0x08, 0x8c], [0x0c, 0x84], [0x10, 0x88], [0x90, 0x94]] as const; // a, c, m, birth
-  for (const [seconds, more] of places) {
-    view.setInt32(seconds, low, true);
-    view.setUint32(more, extra, true);
-  }
+  view.setInt32(0x08, low, true); // access
+  view.setUint32(0x8c, extra, true);
+  view.setInt32(0x0c, low, true); // change
+  view.setUint32(0x84, extra, true);
+  view.setInt32(0x10, low, true); // modification
+  view.setUint32(0x88, extra, true);
+  view.setInt32(0x90, low, true); // birth
+  view.setUint32(0x94, extra, true);
 }
 
 /** An inode as read, with the parts that a tree needs. */

@@ -21,15 +21,25 @@ export class InodeTableWriter {
     this.#records = new RecordStream(output);
   }
 
-  /** @param inodeNumber higher than all before */
-  async write(inodeNumber: number, inode: InodeFields, isDirectory: boolean): Promise<void> {
+  /**
+   * @param inodeNumber higher than all before
+   * @returns undefined where nothing needs to be waited for, as for most
+   */
+  write(inodeNumber: number, inode: InodeFields, isDirectory: boolean): Promise<void> | undefined {
     const group = Math.floor((inodeNumber - 1) / this.#layout.inodesPerGroup);
     const index = (inodeNumber - 1) % this.#layout.inodesPerGroup;
     if (isDirectory) this.#directories[group] = (this.#directories[group] ?? 0) + 1;
     encodeInode(inode, inodeChecksumSeed(this.#checksumSeed, inodeNumber), this.#record);
-    await this.#records.moveTo(this.#places.of(group).inodeTable * BLOCK_SIZE + index * INODE_SIZE);
-    await this.#records.append(this.#record);
     this.#last = inodeNumber;
+    const offsetBytes = this.#places.of(group).inodeTable * BLOCK_SIZE + index * INODE_SIZE;
+    return this.#records.appendNow(this.#record, offsetBytes)
+      ? undefined
+      : this.#appendAt(this.#record, offsetBytes);
+  }
+
+  async #appendAt(record: Uint8Array, offsetBytes: number): Promise<void> {
+    await this.#records.moveTo(offsetBytes);
+    await this.#records.append(record);
   }
 
   flush(): Promise<void> {

@@ -3,6 +3,10 @@ import type { ByteString } from "../base/tree.ts";
 /** `s_def_hash_version`; with `s_flags` "signed", name bytes are signed as on x86. */
 export const HASH_HALF_MD4 = 1;
 
+/** Of the name that is being hashed. */
+const STATE = new Int32Array(4);
+const BLOCK = new Int32Array(8);
+
 export interface NameHash {
   /** Lowest bit zero: it marks a collision that goes on in the next leaf. */
   readonly major: number;
@@ -16,8 +20,9 @@ export interface NameHash {
  * Source: Linux fs/ext4/hash.c, `__ext4fs_dirhash`
  */
 export function hashName(name: ByteString, seed: Uint32Array): NameHash {
-  const state = Int32Array.from(seed);
-  const block = new Int32Array(8);
+  const state = STATE;
+  const block = BLOCK;
+  state.set(seed);
   for (let at = 0; at < name.length; at += 32) {
     packSigned(name, at, block);
     halfMd4(state, block);

@@ -149,6 +149,15 @@ export class RecordStream {
     this.#offsetBytes = offsetBytes;
   }
 
+  /** As `moveTo` and `append`. @returns false where that would take a write first: nothing was done then */
+  appendNow(record: Uint8Array, offsetBytes: number): boolean {
+    if (offsetBytes !== this.#offsetBytes + this.#filledBytes) return false;
+    if (this.#filledBytes + record.length > BUFFER_BLOCKS * BLOCK_SIZE) return false;
+    this.#buffers.current.set(record, this.#filledBytes);
+    this.#filledBytes += record.length;
+    return true;
+  }
+
   /** @param record at most a mebibyte; taken when the promise resolves */
   async append(record: Uint8Array): Promise<void> {
     if (this.#filledBytes + record.length > BUFFER_BLOCKS * BLOCK_SIZE) await this.flush();

@@ -40,14 +40,11 @@ export interface Survey {
   /** Directory entries that point to an inode, by inode number; for directories the subdirectories. */
   readonly linksOf: Uint32Array;
   readonly parentOf: ReadonlyMap<DirectoryInode, number>;
+  /** Its names in the order in which they are numbered and written. */
+  readonly namesOf: ReadonlyMap<DirectoryInode, readonly ByteString[]>;
   /** At most so many blocks do directories with their extents, xattrs and long symlinks take. */
   readonly metadataBlocks: number;
   readonly files: readonly FileInode[];
-}
-
-/** Entries in the order in which they are numbered and written. */
-export function sortedEntries(directory: DirectoryInode): [ByteString, Inode][] {
-  return [...directory.entries].sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
 /**
@@ -75,6 +72,7 @@ class Surveyor {
   readonly #inodes: Inode[] = [];
   readonly #numberOf = new Map<Inode, number>();
   readonly #parentOf = new Map<DirectoryInode, number>();
+  readonly #namesOf = new Map<DirectoryInode, readonly ByteString[]>();
   readonly #links: number[] = [];
   readonly #files: FileInode[] = [];
   readonly #xattrBlocks: XattrBlocks;
@@ -103,6 +101,7 @@ class Surveyor {
       numberOf: this.#numberOf,
       linksOf: Uint32Array.from(this.#links, (count) => count ?? 0),
       parentOf: this.#parentOf,
+      namesOf: this.#namesOf,
       metadataBlocks: this.#metadataBlocks,
       files: this.#files,
     };
@@ -122,7 +121,10 @@ class Surveyor {
     const own = this.#numberOf.get(directory)!;
     const below: Place[] = [];
     let entriesBytes = 0;
-    for (const [name, inode] of sortedEntries(directory)) {
+    const names = [...directory.entries.keys()].sort();
+    this.#namesOf.set(directory, names);
+    for (const name of names) {
+      const inode = directory.entries.get(name)!;
       checkName(name, place);
       entriesBytes += directoryEntryBytes(name);
       const isNew = !this.#numberOf.has(inode) || this.#isFreshLostAndFound(inode);

@@ -1,12 +1,18 @@
-import { bytesOf, type DirectoryInode, type FileInode, type Inode, type SpecialInode } from "../base/tree.ts";
+import {
+  bytesOf,
+  type ByteString,
+  type DirectoryInode,
+  type FileInode,
+  type Inode,
+  type SpecialInode,
+} from "../base/tree.ts";
 import { viewOf } from "./bytes.ts";
 import type { PlacedContent } from "./content.ts";
 import { buildDirectory, type DirectoryEntry } from "./directory.ts";
-import { buildExtentTree, ExtentList } from "./extents.ts";
+import { buildExtentTree, ExtentList, InodeBlockMap } from "./extents.ts";
 import {
   BLOCK_SIZE,
   ENTRY_TYPE,
-  I_BLOCK_BYTES,
   INODE_FLAG,
   LOST_AND_FOUND_INODE,
   MAX_FAST_SYMLINK_BYTES,
@@ -19,7 +25,7 @@ import { inodeChecksumSeed, type InodeFields } from "./inode.ts";
 import type { InodeTableWriter } from "./inode_table.ts";
 import type { BlockStream } from "./output.ts";
 import type { Identity } from "./superblock.ts";
-import { LOST_AND_FOUND_BLOCKS, sortedEntries, type Survey } from "./survey.ts";
+import { LOST_AND_FOUND_BLOCKS, type Survey } from "./survey.ts";
 import type { BlockUsage } from "./usage.ts";
 import { packXattrs } from "./xattr.ts";
 import type { XattrBlocks } from "./xattr_blocks.ts";
@@ -36,6 +42,7 @@ export interface TreeParts {
 
 /** What an inode has besides its attributes. `blocks` counts data and extent blocks. */
 interface Body {
+  /** Valid until the next inode's. */
   readonly iBlock: Uint8Array;
   readonly sizeBytes: number;
   readonly blocks: number;
@@ -69,6 +76,7 @@ export class TreeWriter {
   readonly #parts: TreeParts;
   readonly #placer: MetadataPlacer;
   readonly #hashSeed: Uint32Array;
+  readonly #blockMap = new InodeBlockMap();
 
   constructor(parts: TreeParts) {
     this.#parts = parts;
@@ -84,17 +92,39 @@ export class TreeWriter {
   /** All but the root. */
   async writeRest(): Promise<void> {
     let number = LOST_AND_FOUND_INODE;
-    for (const inode of this.#parts.survey.inodes) await this.#writeInode(number++, inode);
+    for (const inode of this.#parts.survey.inodes) {
+      const pending = this.#writeInode(number++, inode);
+      if (pending) await pending;
+    }
   }
 
-  async #writeInode(number: number, inode: Inode): Promise<void> {
+  /** @returns undefined where nothing needs to be waited for: a promise costs more than most inodes */
+  #writeInode(number: number, inode: Inode): Promise<void> | undefined {
+    const body = inode.attributes.xattrs.size === 0 ? this.#bodyWithin(inode) : undefined;
+    if (!body) return this.#writeInodeAndBlocks(number, inode);
+    const fields = this.#fieldsOf(number, inode, body, 0, undefined);
+    return this.#parts.table.write(number, fields, false);
+  }
+
+  async #writeInodeAndBlocks(number: number, inode: Inode): Promise<void> {
     const { identity, usage, xattrBlocks, table } = this.#parts;
-    const { mode, uid, gid, mtime, xattrs } = inode.attributes;
-    const body = await this.#writeBody(number, inode);
-    const { inInode, inBlock } = packXattrs(xattrs);
+    const { inInode, inBlock } = packXattrs(inode.attributes.xattrs);
+    const body = this.#bodyWithin(inode) ?? await this.#writeBody(number, inode);
     const xattrBlock = inBlock ? await xattrBlocks.place(inBlock, identity.checksumSeed, this.#placer) : 0;
     if (xattrBlock > 0) usage.mark(xattrBlock, 1);
-    const fields: InodeFields = {
+    const fields = this.#fieldsOf(number, inode, body, xattrBlock, inInode);
+    await table.write(number, fields, inode.kind === "directory");
+  }
+
+  #fieldsOf(
+    number: number,
+    inode: Inode,
+    body: Body,
+    xattrBlock: number,
+    xattrBytes: Uint8Array | undefined,
+  ): InodeFields {
+    const { mode, uid, gid, mtime } = inode.attributes;
+    return {
       mode: MODE_TYPE[inode.kind] | mode,
       uid,
       gid,
@@ -105,9 +135,8 @@ export class TreeWriter {
       time: mtime,
       iBlock: body.iBlock,
       xattrBlock,
-      xattrBytes: inInode,
+      xattrBytes,
     };
-    await table.write(number, fields, inode.kind === "directory");
   }
 
   #linksOf(number: number, inode: Inode): number {
@@ -117,23 +146,62 @@ export class TreeWriter {
     return links + 2 > MAX_LINKS ? 1 : links + 2;
   }
 
-  #writeBody(number: number, inode: Inode): Promise<Body> {
+  /** The body of what takes no blocks beyond its content's. @returns undefined for everything else */
+  #bodyWithin(inode: Inode): Body | undefined {
     switch (inode.kind) {
-      case "file":
-        return this.#writeFile(number, inode);
       case "directory":
-        return this.#writeDirectory(number, inode);
+        return undefined;
+      case "file":
+        return this.#fileBody(inode);
       case "symlink":
-        return this.#writeSymlink(number, bytesOf(inode.target));
+        return this.#fastSymlink(inode.target);
       default:
-        return Promise.resolve(deviceBody(inode));
+        return this.#deviceBody(inode);
     }
+  }
+
+  #fileBody(file: FileInode): Body | undefined {
+    const extents = this.#parts.contentOf(file)?.extents ?? new ExtentList();
+    if (!this.#blockMap.encode(extents)) return undefined;
+    let blocks = 0;
+    extents.forEachRun((_logical, physical, length) => {
+      this.#parts.usage.mark(physical, length);
+      blocks += length;
+    });
+    const iBlock = this.#blockMap.bytes;
+    return { iBlock, sizeBytes: file.content.sizeBytes, blocks, flags: INODE_FLAG.extents };
+  }
+
+  #fastSymlink(target: ByteString): Body | undefined {
+    if (target.length > MAX_FAST_SYMLINK_BYTES) return undefined;
+    const iBlock = this.#blockMap.bytes.fill(0);
+    iBlock.set(bytesOf(target));
+    return { iBlock, sizeBytes: target.length, blocks: 0, flags: 0 };
+  }
+
+  /** Small device numbers in the old 16-bit form, others in the new one, as the kernel writes them. */
+  #deviceBody({ kind, major, minor }: SpecialInode): Body {
+    const { view, bytes: iBlock } = this.#blockMap;
+    iBlock.fill(0);
+    if (kind === "character-device" || kind === "block-device") {
+      if (major < 256 && minor < 256) view.setUint32(0, (major << 8) | minor, true);
+      else view.setUint32(4, (minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12), true);
+    }
+    return { iBlock, sizeBytes: 0, blocks: 0, flags: 0 };
+  }
+
+  /** The body of what needs blocks of its own. */
+  async #writeBody(number: number, inode: Inode): Promise<Body> {
+    if (inode.kind === "directory") return await this.#writeDirectory(number, inode);
+    if (inode.kind === "symlink") return await this.#writeSymlink(number, bytesOf(inode.target));
+    if (inode.kind === "file") return await this.#writeFile(number, inode);
+    throw new Error("devices have no blocks");
   }
 
   async #writeFile(number: number, file: FileInode): Promise<Body> {
     const content = this.#parts.contentOf(file);
     const extents = content?.extents ?? new ExtentList();
-    for (const { physical, length } of extents) this.#parts.usage.mark(physical, length);
+    extents.forEachRun((_logical, physical, length) => this.#parts.usage.mark(physical, length));
     return await this.#mapped(number, extents, file.content.sizeBytes, 0);
   }
 
@@ -146,11 +214,10 @@ export class TreeWriter {
 
   async #writeDirectory(number: number, directory: DirectoryInode): Promise<Body> {
     const { survey, identity } = this.#parts;
-    const entries = sortedEntries(directory).map(([name, inode]): DirectoryEntry => ({
-      name,
-      inodeNumber: survey.numberOf.get(inode)!,
-      type: ENTRY_TYPE[inode.kind],
-    }));
+    const entries = survey.namesOf.get(directory)!.map((name): DirectoryEntry => {
+      const inode = directory.entries.get(name)!;
+      return { name, inodeNumber: survey.numberOf.get(inode)!, type: ENTRY_TYPE[inode.kind] };
+    });
     const { blocks, blockCount, indexed } = buildDirectory(entries, {
       inodeNumber: number,
       parentInodeNumber: survey.parentOf.get(directory)!,
@@ -165,26 +232,10 @@ export class TreeWriter {
   }
 
   async #writeSymlink(number: number, target: Uint8Array): Promise<Body> {
-    if (target.length <= MAX_FAST_SYMLINK_BYTES) {
-      const iBlock = new Uint8Array(I_BLOCK_BYTES);
-      iBlock.set(target);
-      return { iBlock, sizeBytes: target.length, blocks: 0, flags: 0 };
-    }
     const block = new Uint8Array(BLOCK_SIZE);
     block.set(target);
     const extents = new ExtentList();
     extents.add(0, await this.#placer.place(block), 1);
     return await this.#mapped(number, extents, target.length, 0);
   }
-}
-
-/** Small device numbers in the old 16-bit form, others in the new one, as the kernel writes them. */
-function deviceBody({ kind, major, minor }: SpecialInode): Body {
-  const iBlock = new Uint8Array(I_BLOCK_BYTES);
-  const view = viewOf(iBlock);
-  if (kind === "character-device" || kind === "block-device") {
-    if (major < 256 && minor < 256) view.setUint32(0, (major << 8) | minor, true);
-    else view.setUint32(4, (minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12), true);
-  }
-  return { iBlock, sizeBytes: 0, blocks: 0, flags: 0 };
 }
