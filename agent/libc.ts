@@ -35,6 +35,7 @@ const SYMBOLS = {
   read: { parameters: ["i32", "buffer", "usize"], result: "i32" },
   setgroups: { name: "syscall", parameters: ["isize", "isize", "buffer"], result: "isize" },
   setresid: { name: "syscall", parameters: ["isize", "isize", "isize", "isize"], result: "isize" },
+  statvfs: { parameters: ["buffer", "buffer"], result: "i32" },
   sync: { parameters: [], result: "void", nonblocking: true },
   syscall: { parameters: ["isize", "isize", "isize"], result: "isize" },
   unlockpt: { parameters: ["i32"], result: "i32" },

@@ -10,10 +10,10 @@ import { reasonOf } from "../lib/base/errors.ts";
 import type { Connection, Log } from "../lib/base/host.ts";
 import { MuxGuest } from "../lib/guest/wire/mux_guest.ts";
 import { AGENT_PORT } from "../lib/guest/wire/protocol.ts";
-import { type Libc, openLibc } from "./libc.ts";
+import { growDisks } from "./disks.ts";
+import { openLibc } from "./libc.ts";
 import { acceptAll, listenUnix, listenVsock } from "./listeners.ts";
 import { Poller } from "./poller.ts";
-import { growRoot } from "./root_disk.ts";
 import { findSerialPort, openSerialPort } from "./serial_port.ts";
 import { serveConnection, type ServerContext } from "./server.ts";
 
@@ -44,7 +44,7 @@ async function main(socketPath: string): Promise<void> {
     if (isPrepared) return;
     isPrepared = true;
     await libc.prepare().catch((failure) => log("error", "a call of the C library is missing", { failure }));
-    tryToGrowRoot(libc);
+    growDisks(libc, log);
   };
 
   const vsock = listenVsock(AGENT_PORT, log);
@@ -52,15 +52,6 @@ async function main(socketPath: string): Promise<void> {
   serving.push(serveSerialPort(context, serve));
   serving.push(listenUnix(socketPath).then((listener) => acceptAll(listener, serve, log)));
   await Promise.all(serving);
-}
-
-/** A machine whose root stays as small as it was is still a machine. */
-function tryToGrowRoot(libc: Libc): void {
-  try {
-    growRoot(libc, log);
-  } catch (failure) {
-    log("error", "cannot grow the root file system", { failure });
-  }
 }
 
 async function serveSerialPort(

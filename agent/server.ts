@@ -8,8 +8,10 @@ import { serveConnect } from "./connect.ts";
 import type { Descriptors } from "./descriptor.ts";
 import { serveExec } from "./exec.ts";
 import { Exchange } from "./exchange.ts";
+import { type DiskName, growDisk } from "./disks.ts";
 import { powerOff } from "./power.ts";
 import { readSmallFile } from "./small_files.ts";
+import { guestStats } from "./stats.ts";
 
 /** For a request's head: who connects has something to ask. */
 const HEAD_TIMEOUT_MS = 30_000;
@@ -63,6 +65,11 @@ async function route(context: ServerContext, exchange: Exchange): Promise<void> 
     case "POST /v1/sync":
       await descriptors.libc.call.sync();
       return await exchange.answer(204);
+    case "GET /v1/stats":
+      return await exchange.answer(200, guestStats(descriptors.libc));
+    case "POST /v1/grow":
+      await growDisk(descriptors.libc, log, ...parseGrow(url));
+      return await exchange.answer(204);
     case "POST /v1/power-off":
       await exchange.answer(202);
       return await powerOff(descriptors, log);
@@ -72,6 +79,13 @@ async function route(context: ServerContext, exchange: Exchange): Promise<void> 
         `Cannot serve ${method} ${url.pathname}: the agent has no such request`,
       );
   }
+}
+
+function parseGrow({ searchParams }: URL): [DiskName, number] {
+  const disk = searchParams.get("disk");
+  const bytes = Number(searchParams.get("bytes"));
+  if ((disk === "root" || disk === "work") && Number.isSafeInteger(bytes) && bytes > 0) return [disk, bytes];
+  throw new BangerError("invalid_argument", "Cannot grow a disk: say disk=root or disk=work, and bytes=N");
 }
 
 function health({ descriptors, build }: ServerContext): AgentHealth {

@@ -1,7 +1,7 @@
 import { BangerError } from "./errors.ts";
 
 /**
- * A VM's states. `creating` and `removing` are written before their first effect outside the
+ * A VM's states. `removed` is in the trash: its disks are all there and it can come back. `creating` and `removing` are written before their first effect outside the
  * database, so a daemon that died half-way finds on start what to undo and what to finish.
  */
 export type VmState =
@@ -12,17 +12,19 @@ export type VmState =
   | "stopping"
   | "suspended"
   | "broken"
+  | "removed"
   | "removing";
 
 /** What may follow what. The texts of refusals read the same table. */
 export const TRANSITIONS = {
   creating: ["stopped", "removing"],
-  stopped: ["starting", "removing", "broken"],
+  stopped: ["starting", "removed", "removing", "broken"],
   starting: ["running", "stopped", "broken"],
   running: ["stopping", "stopped", "suspended", "broken"],
   stopping: ["stopped", "running", "broken"],
-  suspended: ["starting", "removing", "broken"],
-  broken: ["stopped", "running", "removing"],
+  suspended: ["starting", "removed", "removing", "broken"],
+  broken: ["stopped", "running", "removed", "removing"],
+  removed: ["stopped", "removing"],
   removing: [],
 } as const satisfies Record<VmState, readonly VmState[]>;
 
@@ -37,6 +39,7 @@ const REMEDIES: Partial<Record<VmState, (name: string) => string>> = {
   running: (name) => `Stop it first: banger vm stop ${name}`,
   stopping: (name) => `Wait until it has stopped: banger vm show ${name}`,
   suspended: (name) => `Start it first: banger vm start ${name}`,
+  removed: (name) => `Bring it back first: banger vm restore ${name}`,
   broken: (name) => `See what is wrong: banger vm show ${name}`,
 };
 

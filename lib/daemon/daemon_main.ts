@@ -8,6 +8,7 @@ import type { HttpClient } from "../base/http.ts";
 import { parseKernelName } from "../base/names.ts";
 import { preparePrivateDirectory } from "../base/private_directory.ts";
 import { EPOCH } from "../base/tree.ts";
+import { TRASH_KEEP_MS } from "../config/effective.ts";
 import { readConfig } from "../config/read.ts";
 import { FilesystemWriter } from "../ext4/writer.ts";
 import type { Agent } from "../image/convert.ts";
@@ -84,7 +85,7 @@ export async function daemonMain(host: Host, build: BuildStamp, self: Self): Pro
   }
   const server = serveUnix(paths.daemonSocket, (request) => app.fetch(request));
   log("info", "the daemon runs", { pid: self.pid, build: buildId(build), socket: paths.daemonSocket });
-  const watching = vms.running.watch(stop.signal);
+  const watching = Promise.all([vms.running.watch(stop.signal), vms.trash.watch(stop.signal)]);
   self.onSignal("SIGTERM", ending.resolve);
   self.onSignal("SIGINT", ending.resolve);
   await ending.promise;
@@ -140,6 +141,7 @@ async function wire(parts: Parts) {
       ({ id }) => vmPaths(paths, id).metrics,
     ),
     guest: guestProbe(host),
+    trashKeepMs: async () => (await readConfig(host.files, paths.configFile)).trash.keep ?? TRASH_KEEP_MS,
     ensureImage: (name, progress, signal) => images.ensure(name, progress, signal),
     ensureKernel: async (name: string, progress: Progress, signal: AbortSignal) => {
       const parsed = parseKernelName(name);

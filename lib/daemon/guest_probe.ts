@@ -17,6 +17,7 @@ export function guestProbe(host: Pick<Host, "sockets" | "clock">): GuestProbe {
         throw thrown;
       }
     },
+    growWorkDisk: (endpoint, diskBytes) => new AgentClient(host, endpoint).growWorkDisk(diskBytes),
     powerOff: (endpoint) => new AgentClient(host, endpoint).powerOff(),
   };
 }

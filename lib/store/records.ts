@@ -1,5 +1,12 @@
 import { z } from "zod";
-import type { ImageId, ImageName, KernelName, VmId, VmName } from "../base/names.ts";
+import {
+  type ImageId,
+  type ImageName,
+  type KernelName,
+  parseVmName,
+  type VmId,
+  type VmName,
+} from "../base/names.ts";
 import type { VmState } from "../base/states.ts";
 import { TRANSITIONS } from "../base/states.ts";
 
@@ -73,6 +80,10 @@ export const vmRecordSchema = z.object({
   startedAtMs: z.number().optional(),
   /** Why it is not running though nobody stopped it. */
   lastExit: z.string().optional(),
+  /** What the machine was started with, where a change of the spec waits for the next start. */
+  startedWith: z.object({ cpus: z.number().int(), memoryMib: z.number().int() }).optional(),
+  /** In the trash: since when, and under which name it was known. */
+  removed: z.object({ atMs: z.number(), name: z.string().transform(parseVmName) }).optional(),
   spec: vmSpecSchema,
   /** Undefined until the disks are made. */
   rootDisk: rootDiskModeSchema.optional(),
@@ -82,6 +93,14 @@ export const vmRecordSchema = z.object({
   rootDiskFile: z.string().regex(/^[a-z0-9.-]+$/).optional(),
 });
 export type VmRecord = z.infer<typeof vmRecordSchema>;
+
+/**
+ * The name of a VM's row while it is in the trash: the old one is free for another VM. It is no VM name, so
+ * nobody can take it.
+ */
+export function trashedName(name: VmName, id: VmId): VmName {
+  return `${name}~${id}` as VmName;
+}
 
 export interface Vm extends VmRecord {
   readonly id: VmId;

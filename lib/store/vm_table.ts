@@ -37,10 +37,14 @@ export class VmTable {
   get(nameOrId: string): Vm {
     const vm = this.find(nameOrId);
     if (vm) return vm;
+    const isRemoved = this.#database.prepare("SELECT 1 FROM vms WHERE name GLOB ?")
+      .get(`${nameOrId.replaceAll(/[^a-z0-9-]/g, "?")}~*`) !== undefined;
     throw new BangerError(
       "not_found",
       `Cannot find VM ${nameOrId}`,
-      "See what is there: banger vm list --all",
+      isRemoved
+        ? `It was removed; bring it back: banger vm restore ${nameOrId}`
+        : "See what is there: banger vm list --all",
     );
   }
 
@@ -121,7 +125,7 @@ export class VmTable {
     verb: string,
     id: VmId,
     to: VmState,
-    change: { record?: Partial<VmRecord>; machine?: unknown; brokenReason?: string } = {},
+    change: { record?: Partial<VmRecord>; machine?: unknown; brokenReason?: string; name?: VmName } = {},
   ): Vm {
     const vm = this.get(id);
     assertTransition(verb, vm.name, vm.state, to);
@@ -142,18 +146,18 @@ export class VmTable {
 
   #save(
     vm: Vm,
-    change: { record?: Partial<VmRecord>; machine?: unknown },
+    change: { record?: Partial<VmRecord>; machine?: unknown; name?: VmName },
     state: VmState,
     brokenReason: string | null,
   ): void {
     const machine = jsonOrNull("machine" in change ? change.machine : vm.machine);
     if (vm.isUnreadable) {
-      const sql = "UPDATE vms SET state = ?, machine = ?, broken_reason = ? WHERE id = ?";
-      return this.#write(vm.id, sql, [state, machine, brokenReason, vm.id]);
+      const sql = "UPDATE vms SET state = ?, name = ?, machine = ?, broken_reason = ? WHERE id = ?";
+      return this.#write(vm.id, sql, [state, change.name ?? vm.name, machine, brokenReason, vm.id]);
     }
     const record = JSON.stringify({ ...recordOf(vm), ...change.record });
-    const sql = "UPDATE vms SET state = ?, record = ?, machine = ?, broken_reason = ? WHERE id = ?";
-    this.#write(vm.id, sql, [state, record, machine, brokenReason, vm.id]);
+    const sql = "UPDATE vms SET state = ?, name = ?, record = ?, machine = ?, broken_reason = ? WHERE id = ?";
+    this.#write(vm.id, sql, [state, change.name ?? vm.name, record, machine, brokenReason, vm.id]);
   }
 
   #write(id: VmId, sql: string, values: readonly (string | number | null)[]): void {

@@ -21,11 +21,22 @@ export async function ensureClientKey(files: Files, paths: Paths): Promise<strin
 
 /** A host key for one VM, known to banger's ssh before the first connection. */
 export async function makeHostKey(files: Files, paths: Paths, vm: Vm): Promise<void> {
-  const { hostKey, knownHosts } = vmPaths(paths, vm.id);
+  const { hostKey } = vmPaths(paths, vm.id);
   const pair = generateSshKeyPair(`root@${vm.name}.vm`);
   await files.writeAtomic(hostKey, pair.privateKey, 0o600);
   await files.writeAtomic(`${hostKey}.pub`, `${pair.publicKey}\n`, 0o644);
-  await files.writeAtomic(knownHosts, knownHostsLine(vm.name, pair.publicKey), 0o644);
+  await writeKnownHosts(files, paths, vm);
+}
+
+/** Lets banger's ssh know the VM's host key by the VM's name. */
+export async function writeKnownHosts(
+  files: Files,
+  paths: Paths,
+  { id, name }: Pick<Vm, "id" | "name">,
+): Promise<void> {
+  const { hostKey, knownHosts } = vmPaths(paths, id);
+  const publicKey = (await files.readText(`${hostKey}.pub`, MAX_KEY_BYTES)).trim();
+  await files.writeAtomic(knownHosts, knownHostsLine(name, publicKey), 0o644);
 }
 
 /** Writes what the guest is told at this boot. */

@@ -19,6 +19,8 @@ export interface VmDeps {
   readonly guest: GuestProbe;
   /** Finds an image, or pulls it where the catalog has it. */
   ensureImage(name: string, progress: Progress, signal: AbortSignal): Promise<ImageRecord>;
+  /** How long a removed VM can be brought back; 0: not at all. */
+  trashKeepMs(): Promise<number>;
   ensureKernel(name: string, progress: Progress, signal: AbortSignal): Promise<Kernel>;
   /** The relay for a VM: `bangerd relay …`. */
   relayCommand(options: RelayOptions): CommandLine;

@@ -4,6 +4,13 @@ import type { AgentEndpoint } from "../vmm/driver.ts";
 export interface GuestProbe {
   /** One quick try. */
   isUp(endpoint: AgentEndpoint): Promise<boolean>;
+  /**
+   * Lets the work disk's file system fill the disk, which was made larger.
+   *
+   * @param diskBytes the disk's new size, which the guest may notice a moment later
+   * @throws {BangerError} `guest_unreachable`, `guest_failed`; `not_found` where its agent is too old
+   */
+  growWorkDisk(endpoint: AgentEndpoint, diskBytes: number): Promise<void>;
   /** Asks for a clean shutdown. @throws {BangerError} `guest_unreachable` */
   powerOff(endpoint: AgentEndpoint): Promise<void>;
 }

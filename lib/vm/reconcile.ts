@@ -69,6 +69,7 @@ async function reconcileOne(deps: VmDeps, service: VmService, vm: Vm): Promise<v
       await discard(deps, vm);
       return;
     case "stopped":
+    case "removed":
     case "suspended":
       await cleanUp(deps, vm);
       await breakWithoutDisks(deps, vm);

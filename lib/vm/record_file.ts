@@ -2,7 +2,7 @@ import { z } from "zod";
 import { BangerError, reasonOf } from "../base/errors.ts";
 import type { Files } from "../base/host.ts";
 import { type ImageId, parseVmName, type VmId } from "../base/names.ts";
-import { type Vm, vmRecordSchema, vmStateSchema } from "../store/records.ts";
+import { trashedName, type Vm, vmRecordSchema, vmStateSchema } from "../store/records.ts";
 import { recordOf } from "../store/vm_table.ts";
 
 const MAX_RECORD_BYTES = 1024 * 1024;
@@ -52,7 +52,7 @@ export async function readVmRecord(files: Files, path: string, id: VmId): Promis
     return {
       ...file.record,
       id,
-      name: parseVmName(file.name),
+      name: file.record.removed ? trashedName(file.record.removed.name, id) : parseVmName(file.name),
       number: file.number,
       imageId: file.imageId as ImageId,
       state: file.state,

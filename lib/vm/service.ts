@@ -3,6 +3,7 @@ import type { Progress } from "../base/host.ts";
 import { inventVmName, parseVmName, type VmId, type VmName } from "../base/names.ts";
 import { wrongState } from "../base/states.ts";
 import { withRollback } from "../base/steps.ts";
+import { formatDuration } from "../base/units.ts";
 import { VM_DEFAULTS } from "../base/vm_defaults.ts";
 import { vmPaths } from "../store/paths.ts";
 import type { RootDiskMode, Vm, VmSpec } from "../store/records.ts";
@@ -16,6 +17,14 @@ import { VmQueues } from "./queue.ts";
 import { removeVmFiles, stopUnrecordedProcesses } from "./residue.ts";
 import { makeRootDisk, type RootDiskWishes } from "./root_disk.ts";
 import { RunningMachines } from "./running.ts";
+import {
+  changeSettings,
+  ensureWorkDiskSize,
+  planChange,
+  type PlannedChange,
+  type SettingsChange,
+} from "./settings.ts";
+import { Trash } from "./trash.ts";
 import { makeWorkDisk } from "./work_disk.ts";
 
 /** The guest gets this long to shut down before its power is cut. */
@@ -48,13 +57,19 @@ interface Work {
 export class VmService {
   readonly queues: VmQueues;
   readonly running: RunningMachines;
+  readonly trash: Trash;
   readonly #deps: VmDeps;
+  /** Ends the boot of each VM that is starting. */
+  readonly #boots = new Map<VmId, AbortController>();
+  /** VMs whose shutdown was cut short by \`kill\`. */
+  readonly #killed = new Set<VmId>();
 
   constructor(deps: VmDeps) {
     this.#deps = deps;
     // Whoever is told of a change finds it in the record beside the disks, too.
     this.queues = new VmQueues((id) => deps.records.flush(id));
     this.running = new RunningMachines(deps, this.queues);
+    this.trash = new Trash(deps, this.queues);
   }
 
   /**
@@ -108,29 +123,112 @@ export class VmService {
     return name;
   }
 
-  async remove(nameOrId: string, { force }: { force: boolean }, work: Work): Promise<VmName> {
+  /** A VM that is stopped already is only started. */
+  async restart(nameOrId: string, { force }: { force: boolean }, work: Work): Promise<VmName> {
     const { store } = this.#deps;
     const { id, name } = store.vms.get(nameOrId);
     await this.queues.run(id, async () => {
+      if (store.vms.get(id).state === "running") await this.#stop(id, force, work);
+      await this.#start(id, work);
+    });
+    return name;
+  }
+
+  /**
+   * Cuts the power at once, whatever else is being done with it: a boot ends, a shutdown that waits waits no
+   * more, and of a broken VM every process is ended.
+   */
+  async kill(nameOrId: string, work: Work): Promise<VmName> {
+    const { store } = this.#deps;
+    const { id, name, state } = store.vms.get(nameOrId);
+    const wasUnderWay = state === "starting" || state === "stopping";
+    if (wasUnderWay) await this.#interrupt(id);
+    await this.queues.run(id, async () => {
       const vm = store.vms.get(id);
-      if (vm.state === "running") {
-        if (!force) {
-          throw new BangerError(
-            "wrong_state",
-            `Cannot remove VM ${name}: it is running`,
-            `Stop it first: banger vm stop ${name}; or cut its power: banger vm rm --force ${name}`,
-          );
-        }
-        await this.#stop(id, true, work);
-      }
+      if (vm.state === "running") await this.#stop(id, true, work);
+      else if (vm.state === "broken") await this.#killBroken(vm);
+      else if (!wasUnderWay) throw wrongState("kill", vm.name, vm.state);
+    });
+    return name;
+  }
+
+  /** @returns what changes, and when */
+  async set(nameOrId: string, change: SettingsChange, { progress }: Work): Promise<PlannedChange[]> {
+    const { id } = this.#deps.store.vms.get(nameOrId);
+    return await this.queues.run(
+      id,
+      () => changeSettings(this.#deps, id, this.running.get(id), change, progress),
+    );
+  }
+
+  /** What `set` would come to. */
+  plan(nameOrId: string, change: SettingsChange): PlannedChange[] {
+    return planChange(this.#deps.store.vms.get(nameOrId), change).plan;
+  }
+
+  /**
+   * Puts a VM into the trash, or removes it for good: where told to, where it is in the trash already, and where
+   * the configuration wants no trash.
+   */
+  async remove(
+    nameOrId: string,
+    { force, purge = false }: { force: boolean; purge?: boolean },
+    work: Work,
+  ): Promise<VmName> {
+    const { store } = this.#deps;
+    const { id, name } = store.vms.get(nameOrId);
+    const keepMs = purge ? 0 : await this.#deps.trashKeepMs();
+    await this.queues.run(id, async () => {
+      const vm = store.vms.get(id);
+      if (vm.state === "running" && !force) throw removesRunning(name);
+      if (vm.state === "running") await this.#stop(id, true, work);
+      else if (vm.state === "broken") await this.#endBroken(vm, force);
       work.progress.stage("removing");
+      if (keepMs > 0 && vm.state !== "removed" && vm.state !== "removing") {
+        await this.trash.put(store.vms.get(id));
+        const howLong = formatDuration(keepMs);
+        work.progress.note(
+          `VM ${name} is in the trash for ${howLong}; bring it back: banger vm restore ${name}`,
+        );
+        return;
+      }
       // Else an earlier removal failed half-way, and this one finishes it.
-      if (store.vms.get(id).state !== "removing") store.vms.transition("remove", id, "removing");
+      if (vm.state !== "removing") store.vms.transition("remove", id, "removing");
       await stopUnrecordedProcesses(this.#deps, id); // a broken one may still run
       await removeVmFiles(this.#deps, id);
       store.vms.remove(id);
     });
     return name;
+  }
+
+  /** Ends what holds up the VM's queue. */
+  async #interrupt(id: VmId): Promise<void> {
+    this.#boots.get(id)?.abort(new BangerError("cancelled", "Cannot finish the start: the VM was killed"));
+    const booted = this.running.get(id);
+    if (!booted) return;
+    this.#killed.add(id);
+    await booted.machine.kill();
+  }
+
+  async #killBroken(vm: Vm): Promise<void> {
+    const { store, host, paths, events } = this.#deps;
+    const ended = await stopUnrecordedProcesses(this.#deps, vm.id);
+    await host.files.remove(vmPaths(paths, vm.id).runtime);
+    const lastExit = "power cut on request";
+    store.vms.transition("kill", vm.id, "stopped", { machine: undefined, record: { lastExit } });
+    await events.add(
+      vmPaths(paths, vm.id).events,
+      "stopped",
+      `${lastExit}; it was broken, ${ended} processes`,
+    );
+  }
+
+  /** A broken VM's machine may still run, and write. */
+  async #endBroken({ id, name }: Vm, force: boolean): Promise<void> {
+    const { host, paths } = this.#deps;
+    const alive = await host.processes.findByCommandLine(`${vmPaths(paths, id).runtime}/`);
+    if (alive.length > 0 && !force) throw removesRunning(name);
+    await stopUnrecordedProcesses(this.#deps, id);
   }
 
   #spec(options: CreateOptions, imageName: string, kernelName: VmSpec["kernelName"]): VmSpec {
@@ -220,14 +318,21 @@ export class VmService {
     let booted: Booted | undefined;
     try {
       const onLaunched = (state: MachineState) => void store.vms.update(id, { machine: state });
-      booted = await bootMachine(this.#deps, vm, { image, kernel, vmm }, onLaunched, work);
+      await ensureWorkDiskSize(this.#deps, vm);
+      const killed = new AbortController();
+      this.#boots.set(id, killed);
+      const signal = AbortSignal.any([work.signal, killed.signal]);
+      booted = await bootMachine(this.#deps, vm, { image, kernel, vmm }, onLaunched, { ...work, signal });
+      const { cpus, memoryMib } = vm.spec;
       store.vms.transition("start", id, "running", {
-        record: { startedAtMs: host.clock.now(), lastExit: undefined },
+        record: { startedAtMs: host.clock.now(), lastExit: undefined, startedWith: { cpus, memoryMib } },
         machine: booted.state,
       });
     } catch (thrown) {
       await this.running.abandon(id, booted, vm.lastExit);
       throw thrown;
+    } finally {
+      this.#boots.delete(id);
     }
     this.running.add(id, booted);
     const { driver, acceleration } = booted.machine.record;
@@ -255,6 +360,7 @@ export class VmService {
         host.log("warn", "no clean shutdown", { vm: vm.name, thrown });
       }
     }
+    if (this.#killed.delete(id)) how = "power cut on request";
     try {
       await stopMachine(this.#deps, vm, booted);
     } catch (thrown) {
@@ -267,6 +373,14 @@ export class VmService {
     }
     await this.running.settle(id, how);
   }
+}
+
+function removesRunning(name: VmName): BangerError {
+  return new BangerError(
+    "wrong_state",
+    `Cannot remove VM ${name}: it is running`,
+    `Stop it first: banger vm stop ${name}; or cut its power: banger vm rm --force ${name}`,
+  );
 }
 
 function nameTaken(name: VmName): BangerError {

@@ -137,6 +137,12 @@ export interface Machine {
   pause(): Promise<void>;
   /** @throws {BangerError} `wrong_state`, `guest_failed` */
   resume(): Promise<void>;
+  /**
+   * Makes a raw disk larger, its file and what the guest sees of it.
+   *
+   * @throws {BangerError} `wrong_state`, `guest_failed`
+   */
+  growDrive(drive: Pick<RawDrive, "id" | "path">, sizeBytes: number): Promise<void>;
   /** Asks the guest's kernel to power off; says nothing about whether it will. */
   powerButton(): Promise<void>;
   /**

@@ -13,6 +13,7 @@ import {
   readWhole,
   type ResponseHead,
 } from "../wire/http.ts";
+import { type GuestStats, MAX_STATS_BYTES, parseStats } from "../wire/stats.ts";
 import { AGENT_PORT } from "../wire/protocol.ts";
 import {
   type AgentEndpoint,
@@ -28,6 +29,8 @@ import { PortStream } from "./port_stream.ts";
 const ANSWER_TIMEOUT_MS = 30_000;
 /** `sync` waits for disks. */
 const SYNC_TIMEOUT_MS = 120_000;
+/** A file system grows by writing the metadata of what is added. */
+const GROW_TIMEOUT_MS = 120_000;
 const HEALTH_AGAIN_MS = 25;
 const MAX_ERROR_BYTES = 16 * 1024;
 
@@ -98,6 +101,21 @@ export class AgentClient {
   /** Returns once the guest's filesystems are on its disks. */
   async sync(): Promise<void> {
     await this.#ask("POST", "/v1/sync", SYNC_TIMEOUT_MS, 0);
+  }
+
+  /**
+   * Lets the work disk's file system fill its disk.
+   *
+   * @param diskBytes what the disk has now: the guest waits until it sees that
+   * @throws {BangerError} `guest_failed`; `not_found` where the agent is too old to know how
+   */
+  async growWorkDisk(diskBytes: number): Promise<void> {
+    await this.#ask("POST", `/v1/grow?disk=work&bytes=${diskBytes}`, GROW_TIMEOUT_MS, 0);
+  }
+
+  /** @throws {BangerError} `guest_unreachable`; `corrupt_data`; `not_found` where the agent is too old to know how */
+  async stats(timeoutMs: number): Promise<GuestStats> {
+    return parseStats(await this.#ask("GET", "/v1/stats", timeoutMs, MAX_STATS_BYTES));
   }
 
   /** Returns once the guest has begun to shut down. */

@@ -24,6 +24,8 @@
  * | `POST /v1/exec`      | frames              | 200, frames, see `exec.ts`                           |
  * | `POST /v1/connect`   | bytes, `?port=N`    | 200, bytes from the guest's 127.0.0.1:N; 502 refused |
  * | `POST /v1/sync`      |                     | 204 once the filesystems are on the disk             |
+ * | `GET /v1/stats`      |                     | 200, JSON, see `stats.ts`                            |
+ * | `POST /v1/grow`      | `?disk=&bytes=`     | 204 once the file system fills its larger disk       |
  * | `POST /v1/power-off` |                     | 202, then a clean shutdown                           |
  *
  * Errors are JSON `{code, message, hint?}` (`ErrorBody`) with the code's HTTP status.

@@ -1,6 +1,6 @@
 import { BangerError, reasonOf } from "../../base/errors.ts";
 import type { Host } from "../../base/host.ts";
-import type { AgentEndpoint, Machine, MachineRecord, MachineStatus } from "../driver.ts";
+import type { AgentEndpoint, Machine, MachineRecord, MachineStatus, RawDrive } from "../driver.ts";
 import { VmmProcess } from "../vmm_process.ts";
 import type { BalloonStatistics, InstanceState } from "./api.ts";
 import { FirecrackerClient, FirecrackerFault } from "./client.ts";
@@ -19,12 +19,14 @@ export class FirecrackerMachine implements Machine {
   readonly endpoint: AgentEndpoint;
   readonly #client: FirecrackerClient;
   readonly #process: VmmProcess;
+  readonly #files: FirecrackerHost["files"];
 
   constructor(host: FirecrackerHost, record: MachineRecord) {
     this.record = record;
     this.endpoint = record.endpoint;
     this.#client = new FirecrackerClient(host, record.controlSocket);
     this.#process = new VmmProcess(host, record);
+    this.#files = host.files;
   }
 
   isAlive(): Promise<boolean> {
@@ -47,6 +49,14 @@ export class FirecrackerMachine implements Machine {
 
   async resume(): Promise<void> {
     await this.#ask("resume", () => this.#client.resume());
+  }
+
+  async growDrive({ id, path }: Pick<RawDrive, "id" | "path">, sizeBytes: number): Promise<void> {
+    {
+      await using file = await this.#files.open(path, { read: true, write: true });
+      if (await file.sizeBytes() < sizeBytes) await file.truncate(sizeBytes);
+    }
+    await this.#ask("grow a disk of", () => this.#client.refreshDrive(id, path));
   }
 
   /** As Ctrl-Alt-Del, which an init takes for a reboot, and a reboot ends Firecracker. */

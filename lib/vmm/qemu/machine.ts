@@ -1,6 +1,6 @@
 import { BangerError, reasonOf } from "../../base/errors.ts";
 import type { Host } from "../../base/host.ts";
-import type { AgentEndpoint, Machine, MachineRecord, MachineStatus } from "../driver.ts";
+import type { AgentEndpoint, DriveId, Machine, MachineRecord, MachineStatus } from "../driver.ts";
 import { VmmProcess } from "../vmm_process.ts";
 import { type QmpCommand, QmpRefusal, runQmpCommands } from "./qmp.ts";
 
@@ -65,6 +65,13 @@ export class QemuMachine implements Machine {
 
   async resume(): Promise<void> {
     await this.#command("resume", { name: "cont" });
+  }
+
+  async growDrive({ id }: { readonly id: DriveId }, sizeBytes: number): Promise<void> {
+    await this.#command("grow a disk of", {
+      name: "block_resize",
+      args: { "node-name": id, size: sizeBytes },
+    });
   }
 
   async powerButton(): Promise<void> {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { ext4SizeOf } from "../../../agent/root_disk.ts";
+import { ext4SizeOf } from "../../../agent/disks.ts";
 import { requireTools, runOk, temporaryDirectory } from "../guest_files/tools.ts";
 
 for (
