@@ -61,7 +61,7 @@ export const vmDefaultsSchema = z.object({
 }).openapi("VmDefaults");
 export type VmDefaultsView = z.infer<typeof vmDefaultsSchema>;
 
-const stateSchema = z.enum(Object.keys(TRANSITIONS) as [VmState, ...VmState[]]);
+export const vmStateSchema = z.enum(Object.keys(TRANSITIONS) as [VmState, ...VmState[]]);
 
 export const endpointSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("hybrid"), path: z.string() }),
@@ -72,7 +72,7 @@ export type AgentEndpointView = z.infer<typeof endpointSchema>;
 export const vmSchema = z.object({
   id: z.string(),
   name: z.string(),
-  state: stateSchema,
+  state: vmStateSchema,
   image: z.string(),
   kernel: z.string(),
   cpus: z.number(),
@@ -80,6 +80,12 @@ export const vmSchema = z.object({
   workDiskBytes: z.number(),
   /** Taken on the host by its disks; holes do not count. */
   diskUsedBytes: z.number(),
+  /** Taken on the host by its VMM; absent where it does not run. */
+  memoryUsedBytes: z.number().optional(),
+  /** Settings that were changed while it ran: its next start uses them. */
+  waitingForRestart: z.array(z.string()).optional(),
+  /** In the trash: since when, and when it is removed for good at the earliest. */
+  removed: z.object({ at: z.string(), keptUntil: z.string() }).optional(),
   /** What carries the root disk's writes, and why that. */
   rootDisk: z.string().optional(),
   rootDiskReason: z.string().optional(),

@@ -5,6 +5,8 @@ import { imageRoutes } from "./routes/images.ts";
 import { kernelRoutes } from "./routes/kernels.ts";
 import { operationRoutes } from "./routes/operations.ts";
 import { newApp } from "./routes/parts.ts";
+import { vmChangeRoutes } from "./routes/vm_changes.ts";
+import { vmLookRoutes } from "./routes/vm_looks.ts";
 import { vmRoutes } from "./routes/vms.ts";
 import type { Services } from "./services.ts";
 
@@ -41,6 +43,8 @@ export function routes(services: Services, log: Log) {
   return app
     .route("/", daemonRoutes(services.daemon))
     .route("/", vmRoutes(services.vms))
+    .route("/", vmChangeRoutes(services.vmChanges))
+    .route("/", vmLookRoutes(services.vmLooks))
     .route("/", imageRoutes(services.images))
     .route("/", kernelRoutes(services.kernels))
     .route("/", operationRoutes(services.operations))

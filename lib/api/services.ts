@@ -16,17 +16,42 @@ import type {
   VmView,
 } from "./contract.ts";
 
+import type {
+  PlannedChangeView,
+  PrunedVmView,
+  PruneVms,
+  SetVm,
+  VmHealthView,
+  VmScope,
+  VmStatsView,
+} from "./vm_contract.ts";
+
 /** What the routes call; the daemon wires the real ones. Methods throw BangerError. */
 export interface Services {
   readonly vms: {
-    list(): Promise<VmView[]>;
+    list(scope: VmScope): Promise<VmView[]>;
     get(nameOrId: string): Promise<VmView>;
     create(request: CreateVm): OperationView;
     start(nameOrId: string): OperationView;
     stop(nameOrId: string, options: { force: boolean }): OperationView;
-    remove(nameOrId: string, options: { force: boolean }): OperationView;
+    remove(nameOrId: string, options: { force: boolean; purge: boolean }): OperationView;
     console(nameOrId: string, options: { maxBytes: number }): Promise<string>;
     events(nameOrId: string): Promise<VmEventView[]>;
+  };
+  readonly vmChanges: {
+    restart(nameOrId: string, options: { force: boolean }): OperationView;
+    kill(nameOrId: string): OperationView;
+    /** What `set` would change, and when. */
+    plan(nameOrId: string, change: SetVm): PlannedChangeView[];
+    set(nameOrId: string, change: SetVm): OperationView;
+    restore(nameOrId: string, newName: string | undefined): Promise<VmView>;
+    prune(options: PruneVms): Promise<PrunedVmView[]>;
+  };
+  readonly vmLooks: {
+    stats(nameOrId: string): Promise<VmStatsView>;
+    health(nameOrId: string): Promise<VmHealthView>;
+    /** What is written from now on; ends when the VM does. */
+    followConsole(nameOrId: string): ReadableStream<Uint8Array<ArrayBuffer>>;
   };
   readonly images: {
     list(): Promise<ImageView[]>;

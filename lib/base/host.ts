@@ -150,6 +150,8 @@ export interface Processes {
   isAlive(identity: ProcessIdentity): Promise<boolean>;
   /** User plus system time used so far. @returns undefined if it is gone */
   cpuTimeMs(identity: ProcessIdentity): Promise<number | undefined>;
+  /** What it has in memory. @returns undefined if it is gone */
+  memoryBytes(identity: ProcessIdentity): Promise<number | undefined>;
   /** Through a pidfd, after the identity was checked. @returns false if it is gone */
   signal(identity: ProcessIdentity, signal: "SIGTERM" | "SIGKILL" | "SIGINT"): Promise<boolean>;
   /** @returns whether it is gone within `timeoutMs` */

@@ -28,9 +28,11 @@ export interface Argument {
   readonly summary: string;
   readonly optional?: boolean;
   /** What shell completion offers. */
-  readonly completes?: "vm" | "image" | "kernel" | "file";
+  readonly completes?: Completes;
   readonly repeated?: boolean;
 }
+
+export type Completes = "vm" | "removed-vm" | "image" | "kernel" | "file" | "vm-path" | "operation";
 
 export interface Option {
   /** As commander writes them: `-n, --name <name>` */
@@ -38,6 +40,10 @@ export interface Option {
   readonly summary: string;
   /** May be given more than once; the values come as a list. */
   readonly repeated?: boolean;
+  /** What shell completion offers for its value, where `choices` does not say it. */
+  readonly completes?: Completes;
+  /** All values that it takes. */
+  readonly choices?: readonly string[];
 }
 
 export interface Input {

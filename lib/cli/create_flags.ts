@@ -71,14 +71,14 @@ export async function createRequest(context: Context, input: Input): Promise<Cre
     name: textOption(input, "name"),
     image: requestedImage(context, textOption(input, "image")),
     kernel: textOption(input, "kernel"),
-    cpus: cpus === undefined ? undefined : wholeNumber("--cpus", cpus),
-    memoryMib: memory === undefined ? undefined : Math.floor(parseSizeBytes(memory) / MIB),
-    workDiskBytes: disk === undefined ? undefined : parseSizeBytes(disk),
+    cpus: cpus === undefined ? undefined : cpusFlag(cpus),
+    memoryMib: memory === undefined ? undefined : memoryFlag(memory),
+    workDiskBytes: disk === undefined ? undefined : sizeFlag("--disk", disk),
     network: textOption(input, "network"),
     vmm: textOption(input, "vmm"),
     rootDisk: textOption(input, "rootDisk"),
     transport: context.environment("BANGER_TRANSPORT"),
-    environment: parseEnvironment(listOption(input, "env")),
+    environment: environmentFlag(listOption(input, "env")),
     gitIdentity,
   };
   const present = Object.fromEntries(Object.entries(raw).filter(([, value]) => value !== undefined));
@@ -99,12 +99,31 @@ function requestedImage({ absolutePath }: Context, text: string | undefined): st
   return text === undefined ? undefined : absoluteImageSource(text, absolutePath("").replace(/\/$/, ""));
 }
 
+export function cpusFlag(text: string): number {
+  return wholeNumber("--cpus", text);
+}
+
+/** @returns MiB */
+export function memoryFlag(text: string): number {
+  return Math.floor(sizeFlag("--memory", text) / MIB);
+}
+
+/** @throws {BangerError} `invalid_argument` that names the flag */
+export function sizeFlag(name: string, text: string): number {
+  try {
+    return parseSizeBytes(text);
+  } catch (thrown) {
+    if (!(thrown instanceof BangerError)) throw thrown;
+    throw new BangerError("invalid_argument", `${thrown.message} for ${name}`, thrown.hint);
+  }
+}
+
 function wholeNumber(name: string, text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
   throw new BangerError("invalid_argument", `Cannot use ${quote(text)} for ${name}: it is no whole number`);
 }
 
-function parseEnvironment(pairs: readonly string[]): Record<string, string> | undefined {
+export function environmentFlag(pairs: readonly string[]): Record<string, string> | undefined {
   if (pairs.length === 0) return undefined;
   return Object.fromEntries(pairs.map((pair) => {
     const at = pair.indexOf("=");

@@ -163,6 +163,7 @@ async function wire(parts: Parts) {
     vms,
     events,
     config: () => readConfig(host.files, paths.configFile),
+    trashKeepMs: deps.trashKeepMs,
     notices,
     shutdown,
   });

@@ -13,6 +13,8 @@ import type { VmService } from "../vm/service.ts";
 import { imageServices } from "./image_services.ts";
 import { createDefaults } from "./create_defaults.ts";
 import { kernelServices } from "./kernel_services.ts";
+import { vmChangeServices } from "./vm_change_services.ts";
+import { vmLookServices } from "./vm_look_services.ts";
 import { vmServices } from "./vm_services.ts";
 
 export interface ServiceParts {
@@ -28,6 +30,7 @@ export interface ServiceParts {
   readonly events: VmEvents;
   /** Read anew each time: what the user changes holds from the next request on. */
   config(): Promise<ConfigFile>;
+  trashKeepMs(): Promise<number>;
   /** For the user, about how this daemon came up. */
   readonly notices: readonly string[];
   shutdown(): void;
@@ -38,6 +41,8 @@ export function daemonServices(parts: ServiceParts): Services {
   const { operations } = parts;
   return {
     vms: vmServices(parts),
+    vmChanges: vmChangeServices(parts),
+    vmLooks: vmLookServices(parts),
     images: imageServices(parts),
     kernels: kernelServices(parts),
     operations: {

@@ -1,3 +1,7 @@
+import type { VmView } from "../api/contract.ts";
+import type { VmScope } from "../api/vm_contract.ts";
+import type { VmState } from "../base/states.ts";
+import type { Vm } from "../store/records.ts";
 import type { Services } from "../api/services.ts";
 import { vmPaths } from "../store/paths.ts";
 import { readConsoleText } from "../vm/console.ts";
@@ -5,17 +9,36 @@ import type { ServiceParts } from "./services.ts";
 import { withDefaults } from "./create_defaults.ts";
 import { vmView } from "./vm_view.ts";
 
+/** @returns what shows a VM as the API does */
+export function viewer({ host, paths, vms }: Pick<ServiceParts, "host" | "paths" | "vms">) {
+  return async (vm: Vm, trashKeepMs: number): Promise<VmView> => {
+    const booted = vms.running.get(vm.id);
+    const memoryUsedBytes = booted && await host.processes.memoryBytes(booted.machine.record.process);
+    return {
+      ...await vmView(host.files, paths, vm, booted, trashKeepMs),
+      ...(memoryUsedBytes === undefined ? {} : { memoryUsedBytes }),
+    };
+  };
+}
+
+function isInScope(state: VmState, scope: VmScope): boolean {
+  if (scope === "removed" || state === "removed") return scope === "removed" && state === "removed";
+  return scope === "all" || (state !== "stopped" && state !== "suspended");
+}
+
 /** The API's VM service over the rooms that do the work. */
 export function vmServices(parts: ServiceParts): Services["vms"] {
   const { host, paths, store, operations, vms, events, config } = parts;
-  const view = (nameOrId: string) => {
-    const vm = store.vms.get(nameOrId);
-    return vmView(host.files, paths, vm, vms.running.get(vm.id));
-  };
+  const view = viewer(parts);
   return {
-    list: () =>
-      Promise.all(store.vms.list().map((vm) => vmView(host.files, paths, vm, vms.running.get(vm.id)))),
-    get: (nameOrId) => Promise.resolve().then(() => view(nameOrId)),
+    async list(scope) {
+      // What lies in the trash is shown with the end of its time.
+      const keepMs = scope === "removed" ? await parts.trashKeepMs() : 0;
+      return await Promise.all(
+        store.vms.list().filter(({ state }) => isInScope(state, scope)).map((vm) => view(vm, keepMs)),
+      );
+    },
+    get: async (nameOrId) => await view(store.vms.get(nameOrId), await parts.trashKeepMs()),
     create(request) {
       return operations.begin(
         "vm create",

@@ -11,6 +11,7 @@ export async function vmView(
   paths: Paths,
   vm: Vm,
   booted: Booted | undefined,
+  trashKeepMs: number,
 ): Promise<VmView> {
   const own = vmPaths(paths, vm.id);
   const used = await Promise.all([rootDiskPath(paths, vm), own.workDisk].map((path) => files.stat(path)));
@@ -18,7 +19,7 @@ export async function vmView(
   const { spec } = vm;
   return {
     id: vm.id,
-    name: vm.name,
+    name: vm.removed?.name ?? vm.name,
     state: vm.state,
     image: spec.imageName,
     kernel: spec.kernelName,
@@ -28,6 +29,7 @@ export async function vmView(
     diskUsedBytes: used.reduce((sum, stat) => sum + (stat?.allocatedBytes ?? 0), 0),
     ...(vm.rootDisk === undefined ? {} : { rootDisk: vm.rootDisk }),
     ...(vm.rootDiskReason === undefined ? {} : { rootDiskReason: vm.rootDiskReason }),
+    ...waitingForRestart(vm),
     network: spec.network,
     transport: spec.transport,
     address: loopbackAddress(vm.number),
@@ -42,9 +44,24 @@ export async function vmView(
       knownHostsFile: own.knownHosts,
       hostKeyAlias: `${vm.name}.vm`,
     },
+    ...(vm.removed
+      ? {
+        removed: {
+          at: new Date(vm.removed.atMs).toISOString(),
+          keptUntil: new Date(vm.removed.atMs + trashKeepMs).toISOString(),
+        },
+      }
+      : {}),
     ...(vm.lastExit === undefined ? {} : { lastExit: vm.lastExit }),
     ...(vm.brokenReason === undefined ? {} : { brokenReason: vm.brokenReason }),
   };
+}
+
+/** What a running machine does not have yet. */
+function waitingForRestart({ state, spec, startedWith }: Vm): Pick<VmView, "waitingForRestart"> {
+  if (state !== "running" || !startedWith) return {};
+  const waiting = (["cpus", "memoryMib"] as const).filter((name) => spec[name] !== startedWith[name]);
+  return waiting.length === 0 ? {} : { waitingForRestart: waiting };
 }
 
 function vmmView({ machine, state }: Booted): NonNullable<VmView["vmm"]> {

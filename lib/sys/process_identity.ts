@@ -57,6 +57,19 @@ export async function identifyProcess(pid: number): Promise<ProcessIdentity | un
   }
 }
 
+/** Source: proc(5), /proc/PID/status, VmRSS. @returns undefined where it is gone */
+export function residentBytes(identity: ProcessIdentity): number | undefined {
+  if (!findProcess(identity)) return undefined;
+  try {
+    const kib = /^VmRSS:\s*(\d+) kB$/m.exec(readKernelText(`/proc/${identity.pid}/status`))?.[1];
+    return kib === undefined ? undefined : Number(kib) * 1024;
+  } catch (thrown) {
+    const code = systemCode(thrown);
+    if (code === "ENOENT" || code === "ESRCH") return undefined;
+    throw thrown;
+  }
+}
+
 /** @returns the process's stat where it is still the very one that `identity` names */
 export function findProcess(identity: ProcessIdentity): ProcessStat | undefined {
   const stat = readProcessStat(identity.pid);

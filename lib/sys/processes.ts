@@ -12,7 +12,7 @@ import type {
 import { checked, errno, libc, SYS_PIDFD_OPEN, SYS_PIDFD_SEND_SIGNAL } from "./libc.ts";
 import { readKernelText } from "./kernel_files.ts";
 import { osError, SystemCallError, systemCode } from "./os_errors.ts";
-import { findProcess, identifyProcess } from "./process_identity.ts";
+import { findProcess, identifyProcess, residentBytes } from "./process_identity.ts";
 
 const DEFAULT_MAX_OUTPUT_BYTES = 1024 * 1024;
 const PIPED_STDERR_BYTES = 64 * 1024;
@@ -32,6 +32,7 @@ export function systemProcesses(clock: Clock): Processes {
     identify: identifyProcess,
     isAlive: (identity) => Promise.resolve().then(() => findProcess(identity) !== undefined),
     cpuTimeMs: (identity) => Promise.resolve().then(() => findProcess(identity)?.cpuTimeMs),
+    memoryBytes: (identity) => Promise.resolve().then(() => residentBytes(identity)),
     signal: (identity, name) => Promise.resolve().then(() => signal(identity, name)),
     findByCommandLine,
     waitForExit: (identity, timeoutMs) => waitForExit(clock, identity, timeoutMs),

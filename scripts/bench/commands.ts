@@ -46,5 +46,5 @@ export async function showVm(name: string): Promise<ShownVm> {
 }
 
 export function removing(name: string): AsyncDisposable {
-  return { [Symbol.asyncDispose]: () => run(BANGER, ["vm", "rm", "--force", "--quiet", name]) };
+  return { [Symbol.asyncDispose]: () => run(BANGER, ["vm", "rm", "--force", "--purge", "--quiet", name]) };
 }

@@ -33,7 +33,7 @@ Deno.test("a VM keeps its files over stop and start, with the daemon killed betw
   await refused(["vm", "start", "a"], 4, /it is running/);
   await refused(["image", "rm", "debian-bookworm"], 4, /uses? it/);
   await refused(["kernel", "rm", "debian"], 4, /used by a/);
-  await ok(["vm", "rm", "--force", "a"]);
+  await ok(["vm", "rm", "--force", "--purge", "a"]);
   assert.deepEqual(await vmNames(), []);
   assert.deepEqual(await machineProcesses(), []);
 });
@@ -119,7 +119,7 @@ Deno.test("a daemon that dies while it makes a VM leaves nothing of it", async (
   // The next daemon keeps a VM whose disks were made, stopped, and ends the machine that nobody was told of.
   for (const name of await vmNames()) {
     assert.equal((await vm(name)).state, "stopped");
-    await ok(["vm", "rm", name]);
+    await ok(["vm", "rm", "--purge", name]);
   }
   assert.deepEqual(await machineProcesses(), []);
   assert.deepEqual([...Deno.readDirSync(`${STATE}/vms`)], []);

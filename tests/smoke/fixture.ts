@@ -136,7 +136,7 @@ export async function machineProcesses(): Promise<string[]> {
 export function removing(name: string): AsyncDisposable {
   return {
     async [Symbol.asyncDispose]() {
-      await banger(["vm", "rm", "--force", name]);
+      await banger(["vm", "rm", "--force", "--purge", name]);
     },
   };
 }

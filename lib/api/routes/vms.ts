@@ -1,5 +1,6 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { createVmSchema, vmEventSchema, vmSchema } from "../contract.ts";
+import { removeVmSchema, vmScopeSchema } from "../vm_contract.ts";
 import type { Services } from "../services.ts";
 import { answers, body, forceBody, json, nameParam, newApp, started } from "./parts.ts";
 
@@ -12,9 +13,12 @@ export function vmRoutes(vms: Services["vms"]) {
       createRoute({
         method: "get",
         path: "/v1/vms",
-        responses: answers({ 200: json("All VMs", z.array(vmSchema)) }),
+        request: { query: z.object({ scope: vmScopeSchema.optional() }) },
+        responses: answers({
+          200: json("VMs, all but those in the trash where no scope is said", z.array(vmSchema)),
+        }),
       }),
-      async (c) => c.json(await vms.list(), 200),
+      async (c) => c.json(await vms.list(c.req.valid("query").scope ?? "all"), 200),
     )
     .openapi(
       createRoute({
@@ -56,7 +60,7 @@ export function vmRoutes(vms: Services["vms"]) {
       createRoute({
         method: "post",
         path: "/v1/vms/{name}/remove",
-        request: { params: nameParam, body: body(forceBody) },
+        request: { params: nameParam, body: body(removeVmSchema) },
         responses: started,
       }),
       (c) => c.json(vms.remove(c.req.valid("param").name, c.req.valid("json")), 202),

@@ -5,6 +5,8 @@ import { DOCTOR_COMMANDS } from "./doctor.ts";
 import { IMAGE_COMMANDS } from "./image.ts";
 import { KERNEL_COMMANDS } from "./kernel.ts";
 import { VM_ACCESS_COMMANDS } from "./vm_access.ts";
+import { VM_CHANGE_COMMANDS } from "./vm_change.ts";
+import { VM_LIST_COMMANDS } from "./vm_list.ts";
 import { VM_LIFECYCLE_COMMANDS } from "./vm_lifecycle.ts";
 import { VM_LOOK_COMMANDS } from "./vm_look.ts";
 
@@ -19,6 +21,8 @@ export const NOUNS: Readonly<Record<string, string>> = {
 /** Every command, in the order that help shows them. */
 export const COMMANDS: readonly Command[] = [
   ...VM_LIFECYCLE_COMMANDS,
+  ...VM_CHANGE_COMMANDS,
+  ...VM_LIST_COMMANDS,
   ...VM_LOOK_COMMANDS,
   ...VM_ACCESS_COMMANDS,
   ...IMAGE_COMMANDS,

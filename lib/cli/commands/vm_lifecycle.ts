@@ -1,13 +1,12 @@
 import type { ApiClient } from "../../api/client.ts";
 import type { VmView } from "../../api/contract.ts";
 import { BangerError } from "../../base/errors.ts";
-import { type Command, type Context, flag, type Input, requiredArgument } from "../command.ts";
+import { type Command, type Context, flag, type Input } from "../command.ts";
 import { CREATE_OPTIONS, createRequest } from "../create_flags.ts";
+import { eachVm, VM_ARGUMENTS } from "../each_vm.ts";
 import { execInGuest } from "../exec.ts";
 import { print, say } from "../output.ts";
 import { carryOut, QUIET_OPTION, showOperation } from "../progress.ts";
-
-const VM_ARGUMENT = { name: "vm", summary: "its name", completes: "vm" } as const;
 
 /** To the agent no words mean the user's login shell, whichever the image has. */
 export const SHELL_ARGV: readonly string[] = [];
@@ -103,7 +102,10 @@ function noTerminal(): BangerError {
 }
 
 async function removeAfterRun(context: Context, client: ApiClient, name: string): Promise<void> {
-  const response = await client.v1.vms[":name"].remove.$post({ param: { name }, json: { force: true } });
+  const response = await client.v1.vms[":name"].remove.$post({
+    param: { name },
+    json: { force: true, purge: true },
+  });
   await showOperation(context, client, await response.json(), { quiet: true });
 }
 
@@ -117,54 +119,59 @@ async function sayNextSteps({ terminal }: Context, name: string, input: Input): 
 
 const start: Command = {
   path: ["vm", "start"],
-  summary: "start a stopped VM",
-  arguments: [VM_ARGUMENT],
+  summary: "start stopped VMs",
+  arguments: [VM_ARGUMENTS],
   options: [QUIET_OPTION],
   async run(context, input) {
     const client = await context.daemon.connect();
-    const param = { name: requiredArgument(input, 0) };
-    await carryOut({ context, client, input }, client.v1.vms[":name"].start.$post({ param }));
+    await eachVm(context, input, async (name) => {
+      await carryOut({ context, client, input }, client.v1.vms[":name"].start.$post({ param: { name } }));
+    });
     return 0;
   },
 };
 
 const stop: Command = {
   path: ["vm", "stop"],
-  summary: "shut a VM down cleanly",
+  summary: "shut VMs down cleanly",
   details:
-    "Shuts a VM down cleanly, waits, and cuts its power only where it does not end; it says when it had to.",
-  arguments: [VM_ARGUMENT],
-  options: [{ flags: "-f, --force", summary: "cut its power at once" }, QUIET_OPTION],
+    "Shuts VMs down cleanly, waits, and cuts the power only of one that does not end; it says when it had to.",
+  arguments: [VM_ARGUMENTS],
+  options: [{ flags: "-f, --force", summary: "cut their power at once" }, QUIET_OPTION],
   async run(context, input) {
     const client = await context.daemon.connect();
-    await carryOut(
-      { context, client, input },
-      client.v1.vms[":name"].stop.$post({
-        param: { name: requiredArgument(input, 0) },
-        json: { force: flag(input, "force") },
-      }),
-    );
+    await eachVm(context, input, async (name) => {
+      const json = { force: flag(input, "force") };
+      await carryOut(
+        { context, client, input },
+        client.v1.vms[":name"].stop.$post({ param: { name }, json }),
+      );
+    });
     return 0;
   },
 };
 
 const remove: Command = {
   path: ["vm", "rm"],
-  summary: "remove a VM and its disks",
-  arguments: [{ ...VM_ARGUMENT, repeated: true }],
-  options: [{ flags: "-f, --force", summary: "even while it runs" }, QUIET_OPTION],
+  summary: "remove VMs; they stay in the trash for a while",
+  details:
+    "Puts VMs into the trash with all their disks: banger vm restore brings one back, until its time is over\n" +
+    "(trash.keep in config.toml, else 7 days) or banger vm prune empties the trash.",
+  arguments: [VM_ARGUMENTS],
+  options: [
+    { flags: "-f, --force", summary: "even while they run: their power is cut" },
+    { flags: "--purge", summary: "for good, past the trash" },
+    QUIET_OPTION,
+  ],
   async run(context, input) {
     const client = await context.daemon.connect();
-    for (const name of input.arguments) {
-      if (name === undefined) continue;
+    await eachVm(context, input, async (name) => {
+      const json = { force: flag(input, "force"), purge: flag(input, "purge") };
       await carryOut(
         { context, client, input },
-        client.v1.vms[":name"].remove.$post({
-          param: { name },
-          json: { force: flag(input, "force") },
-        }),
+        client.v1.vms[":name"].remove.$post({ param: { name }, json }),
       );
-    }
+    });
     return 0;
   },
 };

@@ -1,47 +1,12 @@
 import type { VmView } from "../../api/contract.ts";
+import type { Terminal } from "../../base/terminal.ts";
 import { formatBytes, MIB } from "../../base/units.ts";
 import { type Command, flag, requiredArgument, textOption } from "../command.ts";
+import { LineCleaner } from "../line_cleaner.ts";
 import { age, fields, print, printJson, table, visibleLines } from "../output.ts";
 
 const JSON_OPTION = { flags: "--json", summary: "as JSON" } as const;
 const VM_ARGUMENT = { name: "vm", summary: "its name", completes: "vm" } as const;
-
-const list: Command = {
-  path: ["vm", "list"],
-  aliases: [["ps"], ["vm", "ls"], ["vm", "ps"]],
-  summary: "list running VMs",
-  options: [{ flags: "-a, --all", summary: "those that do not run, too" }, {
-    flags: "-q, --quiet",
-    summary: "names only",
-  }, JSON_OPTION],
-  async run({ daemon, terminal, clock }, input) {
-    const client = await daemon.connect();
-    const all = await (await client.v1.vms.$get()).json();
-    const vms = flag(input, "all")
-      ? all
-      : all.filter(({ state }) => state !== "stopped" && state !== "suspended");
-    if (flag(input, "json")) await printJson(terminal, vms);
-    else if (flag(input, "quiet")) await print(terminal, vms.map(({ name }) => name).join("\n"));
-    else await print(terminal, vmTable(vms, clock.now()));
-    return 0;
-  },
-};
-
-function vmTable(vms: readonly VmView[], nowMs: number): string {
-  return table(
-    ["NAME", "STATE", "IMAGE", "CPUS", "MEMORY", "DISK USED", "ADDRESS", "AGE"],
-    vms.map((vm) => [
-      vm.name,
-      vm.state,
-      vm.image,
-      String(vm.cpus),
-      formatBytes(vm.memoryMib * MIB),
-      formatBytes(vm.diskUsedBytes),
-      vm.address,
-      age(vm.createdAt, nowMs),
-    ]),
-  );
-}
 
 const show: Command = {
   path: ["vm", "show"],
@@ -70,11 +35,16 @@ function vmFields(vm: VmView, nowMs: number): [string, string | undefined][] {
     ["Name", vm.name],
     ["Id", vm.id],
     ["State", vm.brokenReason === undefined ? vm.state : `${vm.state} (${vm.brokenReason})`],
+    [
+      "Removed",
+      vm.removed &&
+      `${vm.removed.at}, kept until ${vm.removed.keptUntil}; bring it back: banger vm restore ${vm.id}`,
+    ],
     ["Last end", vm.lastExit],
     ["Image", vm.image],
     ["Kernel", vm.kernel],
-    ["CPUs", String(vm.cpus)],
-    ["Memory", formatBytes(vm.memoryMib * MIB)],
+    ["CPUs", `${vm.cpus}${waits(vm, "cpus")}`],
+    ["Memory", memoryText(vm)],
     ["Root disk", vm.rootDisk && `${vm.rootDisk}${vm.rootDiskReason ? ` (${vm.rootDiskReason})` : ""}`],
     ["Work disk", formatBytes(vm.workDiskBytes)],
     ["Disk used", formatBytes(vm.diskUsedBytes)],
@@ -87,12 +57,25 @@ function vmFields(vm: VmView, nowMs: number): [string, string | undefined][] {
   ];
 }
 
+/** What was changed while it ran. */
+function waits(vm: VmView, setting: string): string {
+  return vm.waitingForRestart?.includes(setting) ? " from its next start on (banger vm restart)" : "";
+}
+
+function memoryText(vm: VmView): string {
+  const used = vm.memoryUsedBytes === undefined
+    ? ""
+    : `, ${formatBytes(vm.memoryUsedBytes)} taken on the host`;
+  return `${formatBytes(vm.memoryMib * MIB)}${waits(vm, "memoryMib")}${used}`;
+}
+
 const logs: Command = {
   path: ["vm", "logs"],
   summary: "print a VM's console",
   details: "Prints the last output of a VM's console, or with --events what happened to it.",
   arguments: [VM_ARGUMENT],
   options: [
+    { flags: "-f, --follow", summary: "go on with what it prints, until it ends" },
     { flags: "-n, --lines <count>", summary: "the last lines only" },
     { flags: "--events", summary: "starts, stops and what went wrong" },
     JSON_OPTION,
@@ -111,14 +94,34 @@ const logs: Command = {
       }
       return 0;
     }
+    // Asked for before the past is: nothing is lost between the two.
+    const live = flag(input, "follow")
+      ? await client.v1.vms[":name"].console.follow.$get({ param: { name } })
+      : undefined;
     const { text } = await (await client.v1.vms[":name"].console.$get({ param: { name } })).json();
     const lines = visibleLines(text).replace(/\n$/, "").split("\n");
     const count = Number(textOption(input, "lines") ?? lines.length);
     const kept = Number.isInteger(count) && count > 0 ? lines.slice(-count) : lines;
     if (flag(input, "json")) await printJson(terminal, { text: kept.join("\n") });
     else await print(terminal, kept.join("\n"));
+    if (live?.body) await follow(terminal, live.body);
     return 0;
   },
 };
 
-export const VM_LOOK_COMMANDS: readonly Command[] = [list, show, logs];
+/** Ctrl-C is how one leaves it. */
+async function follow(terminal: Terminal, body: ReadableStream<Uint8Array>): Promise<void> {
+  const ended = new AbortController();
+  using _interrupt = terminal.onSignal("SIGINT", () => ended.abort());
+  using _terminate = terminal.onSignal("SIGTERM", () => ended.abort());
+  const reader = body.getReader();
+  ended.signal.addEventListener("abort", () => void reader.cancel().catch(() => {}));
+  const lines = new LineCleaner();
+  for (let next = await reader.read(); !next.done; next = await reader.read()) {
+    const text = lines.push(next.value);
+    if (text) await terminal.writeStdout(new TextEncoder().encode(text));
+  }
+  await terminal.writeStdout(new TextEncoder().encode(lines.end()));
+}
+
+export const VM_LOOK_COMMANDS: readonly Command[] = [show, logs];

@@ -108,9 +108,10 @@ function open(directory: string, hostParts: Partial<Host>): Bench {
         adopt: ({ machineId }) => Promise.resolve(machines.get(machineId)),
       }),
     },
-    guest: { isUp: () => Promise.resolve(true), powerOff: refuse },
+    guest: { isUp: () => Promise.resolve(true), powerOff: refuse, growWorkDisk: () => Promise.resolve() },
     ensureImage: refuse,
     ensureKernel: refuse,
+    trashKeepMs: () => Promise.resolve(60_000),
     relayCommand: () => ({ program: "true", args: [] }),
   } as VmDeps;
   return {
@@ -154,6 +155,7 @@ export function idleMachine(record: MachineRecord = MACHINE_STATE.record): Machi
     resume: fine,
     powerButton: fine,
     waitForExit: () => Promise.resolve(false),
+    growDrive: () => Promise.resolve(),
     kill: fine,
   };
 }

@@ -1,0 +1,188 @@
+import type { PlannedChangeView, SetVm } from "../../api/vm_contract.ts";
+import { BangerError } from "../../base/errors.ts";
+import { formatBytes, parseDurationMs } from "../../base/units.ts";
+import { type Command, flag, listOption, requiredArgument, textOption } from "../command.ts";
+import { cpusFlag, environmentFlag, memoryFlag, sizeFlag } from "../create_flags.ts";
+import { eachVm, VM_ARGUMENTS } from "../each_vm.ts";
+import { print, printJson, say, table } from "../output.ts";
+import { carryOut, QUIET_OPTION } from "../progress.ts";
+
+const JSON_OPTION = { flags: "--json", summary: "as JSON" } as const;
+
+const restart: Command = {
+  path: ["vm", "restart"],
+  summary: "shut VMs down cleanly and start them again",
+  details:
+    "Shuts VMs down cleanly and starts them again; one that does not run is started. What vm set left for\n" +
+    "the next start holds from then on.",
+  arguments: [VM_ARGUMENTS],
+  options: [{ flags: "-f, --force", summary: "cut their power instead of shutting them down" }, QUIET_OPTION],
+  async run(context, input) {
+    const client = await context.daemon.connect();
+    await eachVm(context, input, async (name) => {
+      const json = { force: flag(input, "force") };
+      await carryOut(
+        { context, client, input },
+        client.v1.vms[":name"].restart.$post({ param: { name }, json }),
+      );
+    });
+    return 0;
+  },
+};
+
+const kill: Command = {
+  path: ["vm", "kill"],
+  summary: "cut the power of VMs at once",
+  details:
+    "Cuts the power of VMs at once, whatever else is being done with them: a start or a shutdown that is\n" +
+    "under way ends, and of a broken VM every process is ended. What was not yet synced is lost.",
+  arguments: [VM_ARGUMENTS],
+  options: [QUIET_OPTION],
+  async run(context, input) {
+    const client = await context.daemon.connect();
+    await eachVm(context, input, async (name) => {
+      await carryOut({ context, client, input }, client.v1.vms[":name"].kill.$post({ param: { name } }));
+    });
+    return 0;
+  },
+};
+
+const set: Command = {
+  path: ["vm", "set"],
+  summary: "change a VM's processors, memory, disk or environment",
+  details:
+    "Changes a VM. The disk grows at once, in a running VM too, and never shrinks; the others hold from the\n" +
+    "VM's next start on, and it says so.",
+  arguments: [{ name: "vm", summary: "its name", completes: "vm" }],
+  options: [
+    { flags: "-c, --cpus <count>", summary: "virtual processors" },
+    { flags: "-m, --memory <size>", summary: "memory, such as 512M or 2G" },
+    { flags: "--disk <size>", summary: "size of the work disk at /root, larger than it is" },
+    {
+      flags: "-e, --env <name=value>",
+      summary: "a variable for every command in the VM; may be repeated",
+      repeated: true,
+    },
+    { flags: "--unset-env <name>", summary: "take a variable away; may be repeated", repeated: true },
+    { flags: "--dry-run", summary: "only say what would change, and when" },
+    JSON_OPTION,
+    QUIET_OPTION,
+  ],
+  async run(context, input) {
+    const { terminal } = context;
+    const name = requiredArgument(input, 0);
+    const json = changeOf(input);
+    const client = await context.daemon.connect();
+    const plan = await (await client.v1.vms[":name"].plan.$post({ param: { name }, json })).json();
+    const isDry = flag(input, "dryRun");
+    if (!isDry && plan.length > 0) {
+      await carryOut({ context, client, input }, client.v1.vms[":name"].set.$post({ param: { name }, json }));
+    }
+    if (flag(input, "json")) await printJson(terminal, plan);
+    else if (isDry) await print(terminal, changeTable(plan));
+    else if (!flag(input, "quiet")) { for (const line of changeLines(name, plan)) await say(terminal, line); }
+    return 0;
+  },
+};
+
+/** @throws {BangerError} `invalid_argument` that names the flag, or where nothing is to change */
+function changeOf(input: Parameters<Command["run"]>[1]): SetVm {
+  const cpus = textOption(input, "cpus");
+  const memory = textOption(input, "memory");
+  const disk = textOption(input, "disk");
+  const environment: Record<string, string | null> = { ...environmentFlag(listOption(input, "env")) };
+  for (const name of listOption(input, "unsetEnv")) environment[name] = null;
+  const change: SetVm = {
+    ...(cpus === undefined ? {} : { cpus: cpusFlag(cpus) }),
+    ...(memory === undefined ? {} : { memoryMib: memoryFlag(memory) }),
+    ...(disk === undefined ? {} : { workDiskBytes: sizeFlag("--disk", disk) }),
+    ...(Object.keys(environment).length === 0 ? {} : { environment }),
+  };
+  if (Object.keys(change).length > 0) return change;
+  throw new BangerError(
+    "invalid_argument",
+    "Cannot change a VM: nothing says what",
+    "Give one of --cpus, --memory, --disk, --env, --unset-env",
+  );
+}
+
+export function changeTable(plan: readonly PlannedChangeView[]): string {
+  if (plan.length === 0) return "Nothing would change";
+  return table(
+    ["SETTING", "FROM", "TO", "HOLDS FROM"],
+    plan.map(({ setting, from, to, takesEffect }) => [setting, from, to, takesEffect]),
+  );
+}
+
+export function changeLines(name: string, plan: readonly PlannedChangeView[]): string[] {
+  if (plan.length === 0) return [`banger: VM ${name} is so already`];
+  const lines = plan.map(({ setting, from, to, takesEffect }) =>
+    `banger: ${setting}: ${from} to ${to}${takesEffect === "now" ? "" : ", from its next start on"}`
+  );
+  const needsRestart = plan.some(({ takesEffect }) => takesEffect !== "now");
+  return needsRestart ? [...lines, `banger: start it anew for that: banger vm restart ${name}`] : lines;
+}
+
+const restore: Command = {
+  path: ["vm", "restore"],
+  summary: "bring a removed VM back from the trash",
+  details:
+    "Brings a removed VM back, stopped and with all its disks. Of several of one name it is the one that was\n" +
+    "removed last; ids tell them apart: banger vm list --removed.",
+  arguments: [{ name: "vm", summary: "its name or id", completes: "removed-vm" }],
+  options: [{ flags: "-n, --name <name>", summary: "another name for it" }],
+  async run({ daemon, terminal }, input) {
+    const client = await daemon.connect();
+    const name = textOption(input, "name");
+    const response = await client.v1.vms[":name"].restore.$post({
+      param: { name: requiredArgument(input, 0) },
+      json: name === undefined ? {} : { name },
+    });
+    await print(terminal, (await response.json()).name);
+    return 0;
+  },
+};
+
+const prune: Command = {
+  path: ["vm", "prune"],
+  summary: "empty the trash: removed VMs are gone for good",
+  details:
+    "Removes for good what is in the trash, all of it or the VMs that are named. The daemon does so by itself\n" +
+    "once a VM has been there for its time (trash.keep in config.toml).",
+  arguments: [{
+    ...VM_ARGUMENTS,
+    summary: "names or ids in the trash (default: all)",
+    completes: "removed-vm",
+    optional: true,
+  }],
+  options: [
+    { flags: "--older-than <time>", summary: "only what was removed so long ago, such as 12h or 3d" },
+    { flags: "--dry-run", summary: "only say what would go" },
+    JSON_OPTION,
+  ],
+  async run({ daemon, terminal }, input) {
+    const names = input.arguments.filter((name) => name !== undefined);
+    const olderThan = textOption(input, "olderThan");
+    const isDry = flag(input, "dryRun");
+    const json = {
+      dryRun: isDry,
+      ...(names.length === 0 ? {} : { names }),
+      ...(olderThan === undefined ? {} : { olderThanMs: parseDurationMs(olderThan) }),
+    };
+    const client = await daemon.connect();
+    const gone = await (await client.v1.vms.prune.$post({ json })).json();
+    if (flag(input, "json")) {
+      await printJson(terminal, gone);
+      return 0;
+    }
+    const freed = formatBytes(gone.reduce((sum, { freedBytes }) => sum + freedBytes, 0));
+    for (const { name, id, freedBytes } of gone) {
+      await print(terminal, `${name}  ${id}  ${formatBytes(freedBytes)}`);
+    }
+    const count = `${gone.length} ${gone.length === 1 ? "VM" : "VMs"}`;
+    await say(terminal, `banger: ${count}, ${freed}${isDry ? " would be freed" : " freed"}`);
+    return 0;
+  },
+};
+
+export const VM_CHANGE_COMMANDS: readonly Command[] = [restart, kill, set, restore, prune];
