@@ -35,7 +35,7 @@ const self = {
   executable: Deno.execPath(),
   architecture: Deno.build.arch,
   // Beside the bundle that this becomes: inside the executable.
-  gunzipWorkerUrl: new URL("./gunzip_worker.js", import.meta.url).href,
+  decompressWorkerUrl: new URL("./decompress_worker.js", import.meta.url).href,
   environment: (name) => Deno.env.get(name),
   onSignal: (signal, handler) => Deno.addSignalListener(signal, handler),
 } satisfies Self;

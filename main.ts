@@ -11,10 +11,12 @@ import { type Companion, materializeCompanion, removeOtherBuilds } from "./lib/c
 import { daemonAccess } from "./lib/cli/daemon_access.ts";
 import { say, visibleLines } from "./lib/cli/output.ts";
 import { parseCommandLine } from "./lib/cli/parse.ts";
-import { type Paths, resolvePaths } from "./lib/store/paths.ts";
+import { type Paths, resolvePaths, vmPaths } from "./lib/store/paths.ts";
 import { realHost } from "./lib/sys/host.ts";
 import { systemTerminal } from "./lib/sys/terminal.ts";
+import { openTree } from "./lib/sys/tree_reader.ts";
 import { unixFetch } from "./lib/sys/unix_fetch.ts";
+import type { GitEnvironment } from "./lib/workspace/git.ts";
 
 const COMPANIONS: readonly Companion[] = ["bangerd", "banger-vsock-agent"];
 const terminal = systemTerminal();
@@ -40,6 +42,10 @@ function guestAccess(host: Host): GuestAccess {
   };
   return {
     connect: async (endpoint, port) => await (await clientOf(endpoint)).connect(port),
+    async sessions(endpoint) {
+      const { sessionsOfGuest } = await import("./lib/guest/client/session_client.ts");
+      return sessionsOfGuest(host, endpoint);
+    },
     async exec(endpoint, start) {
       const session = await (await clientOf(endpoint)).exec(start);
       const { exitCodeOf } = await import("./lib/guest/wire/exec.ts");
@@ -55,6 +61,12 @@ function guestAccess(host: Host): GuestAccess {
   };
 }
 
+function gitEnvironment(variable: (name: string) => string | undefined): GitEnvironment {
+  const optional = ["XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL"] as const;
+  const given = optional.map((name) => [name, variable(name)]).filter(([, value]) => value !== undefined);
+  return { PATH: variable("PATH") ?? "", HOME: variable("HOME") ?? "/", ...Object.fromEntries(given) };
+}
+
 function buildContext(build: BuildStamp): Context {
   const host = realHost();
   const environment = (name: string) => Deno.env.get(name);
@@ -67,6 +79,15 @@ function buildContext(build: BuildStamp): Context {
     clock: host.clock,
     processes: host.processes,
     guest: guestAccess(host),
+    get workspaceHost() {
+      return {
+        ...host,
+        openTree,
+        gitEnvironment: gitEnvironment(environment),
+        stagingDirectory: paths().workspacesDirectory,
+        directoryOf: (vmId: string) => vmPaths(paths(), vmId).workspace,
+      };
+    },
     executable: Deno.execPath(),
     environment,
     absolutePath: (path) => path.startsWith("/") ? path : `${Deno.cwd()}/${path}`,

@@ -1,17 +1,18 @@
 import { BangerError, reasonOf } from "../lib/base/errors.ts";
 import type { Log } from "../lib/base/host.ts";
 import {
+  encodeWindow,
   EXEC_FRAME,
   type ExecFailure,
   type ExecStart,
   parseExecStart,
   parseGuestJson,
 } from "../lib/guest/wire/exec.ts";
-import { encodeFrame, type Frame, FrameDecoder } from "../lib/guest/wire/frames.ts";
+import { encodeFrame, type Frame, FrameDecoder, putFrameHeader } from "../lib/guest/wire/frames.ts";
 import type { Exchange } from "./exchange.ts";
-import { CommandFailure, resolveCommand, startCommand } from "./command.ts";
+import { CommandFailure, resolveCommand, type ResolvedCommand, startCommand } from "./command.ts";
 import type { Descriptors } from "./descriptor.ts";
-import { RunningCommand } from "./running_command.ts";
+import { type CommandSink, RunningCommand } from "./running_command.ts";
 import { openStreams } from "./streams.ts";
 
 const encoder = new TextEncoder();
@@ -22,7 +23,7 @@ export async function serveExec(descriptors: Descriptors, exchange: Exchange, lo
   const start = await input.start();
   let command: RunningCommand;
   try {
-    command = startRunning(descriptors, start, exchange);
+    command = startRunning(descriptors, start, frameSink(exchange));
   } catch (failure) {
     if (!(failure instanceof BangerError)) throw failure;
     const exitCode = failure instanceof CommandFailure ? failure.commandExitCode : 125;
@@ -52,16 +53,26 @@ export async function serveExec(descriptors: Descriptors, exchange: Exchange, lo
   }
 }
 
-function startRunning(
+/** @returns what sends a command's output as frames */
+export function frameSink(exchange: Exchange): CommandSink {
+  return {
+    output: (type, buffer, count) =>
+      exchange.sendChunk(buffer.chunk(count, (into, at) => putFrameHeader(into, at, type, count))),
+    window: (bytes) => exchange.send(encodeFrame(EXEC_FRAME.stdinWindow, encodeWindow(bytes))),
+  };
+}
+
+/** @throws {BangerError} saying why it cannot start; `CommandFailure` has the exit code that says so, too */
+export function startRunning(
   descriptors: Descriptors,
   start: ExecStart,
-  exchange: Exchange,
+  sink: CommandSink,
+  resolved: ResolvedCommand = resolveCommand(descriptors.libc, start),
 ): RunningCommand {
-  const resolved = resolveCommand(descriptors.libc, start);
   const streams = openStreams(descriptors, start);
   try {
     const pid = startCommand(descriptors.libc, resolved, streams.child);
-    const command = new RunningCommand(descriptors, pid, streams, (chunk) => exchange.sendChunk(chunk));
+    const command = new RunningCommand(descriptors, pid, streams, sink);
     if (start.stdinClosed) command.endStdin();
     return command;
   } catch (failure) {

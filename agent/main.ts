@@ -16,8 +16,11 @@ import { acceptAll, listenUnix, listenVsock } from "./listeners.ts";
 import { Poller } from "./poller.ts";
 import { findSerialPort, openSerialPort } from "./serial_port.ts";
 import { serveConnection, type ServerContext } from "./server.ts";
+import { Sessions } from "./sessions/sessions.ts";
 
 const SOCKET_PATH = "/run/banger/agent.sock";
+/** On the root disk: what sessions printed can be read after a restart of the machine, too. */
+const SESSIONS_DIRECTORY = "/var/lib/banger/sessions";
 
 /** One line a problem, for the journal. */
 const log: Log = (level, message, fields = {}) => {
@@ -36,7 +39,8 @@ function describe(value: unknown): unknown {
 async function main(socketPath: string): Promise<void> {
   const libc = openLibc();
   const descriptors = { libc, poller: new Poller(libc) };
-  const context: ServerContext = { descriptors, build, log };
+  const sessions = new Sessions(descriptors, SESSIONS_DIRECTORY, log);
+  const context: ServerContext = { descriptors, sessions, build, log };
   let isPrepared = false;
   const serve = async (connection: Connection) => {
     await serveConnection(context, connection);
@@ -45,6 +49,9 @@ async function main(socketPath: string): Promise<void> {
     isPrepared = true;
     await libc.prepare().catch((failure) => log("error", "a call of the C library is missing", { failure }));
     growDisks(libc, log);
+    await sessions.recover().catch((failure) =>
+      log("error", "cannot look for earlier sessions", { failure })
+    );
   };
 
   const vsock = listenVsock(AGENT_PORT, log);

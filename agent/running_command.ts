@@ -2,16 +2,16 @@ import { BangerError } from "../lib/base/errors.ts";
 import { writeFully } from "../lib/base/bytes.ts";
 import { ByteRing } from "../lib/guest/wire/byte_ring.ts";
 import {
-  encodeWindow,
   EXEC_FRAME,
   type ExitStatus,
   parseSignalName,
   parseTerminalSize,
   SIGNALS,
   STDIN_WINDOW_BYTES,
+  type TerminalSize,
 } from "../lib/guest/wire/exec.ts";
-import { encodeFrame, type Frame, FRAME_HEADER_BYTES, putFrameHeader } from "../lib/guest/wire/frames.ts";
-import { ChunkBuffer, encodeChunk } from "../lib/guest/wire/http.ts";
+import { type Frame, FRAME_HEADER_BYTES } from "../lib/guest/wire/frames.ts";
+import { ChunkBuffer } from "../lib/guest/wire/http.ts";
 import type { Descriptors, DescriptorStream } from "./descriptor.ts";
 import { exitOf } from "./spawn.ts";
 import type { CommandStreams } from "./streams.ts";
@@ -31,15 +31,23 @@ const WINDOW_STEP_BYTES = STDIN_WINDOW_BYTES / 4;
 /** VEOF of a terminal as it is set up: Ctrl-D. */
 const END_OF_TRANSMISSION = 4;
 
-/** @param chunk valid until the promise resolves */
-export type SendChunk = (chunk: Uint8Array) => Promise<void>;
+/** Where a command's output goes, and what is told of its stdin. */
+export interface CommandSink {
+  /**
+   * @param type `EXEC_FRAME.stdout` or `.stderr`
+   * @param buffer has `count` bytes in its `space`, valid until the promise resolves: that is the back-pressure
+   */
+  output(type: number, buffer: ChunkBuffer, count: number): Promise<void>;
+  /** So many bytes more of stdin may be taken. */
+  window(bytes: number): Promise<void>;
+}
 
 /** A started command with its streams. Its owner calls `finish` once, and `abandon` when the client has gone. */
 export class RunningCommand {
   readonly pid: number;
   readonly #descriptors: Descriptors;
   readonly #streams: CommandStreams;
-  readonly #send: SendChunk;
+  readonly #sink: CommandSink;
   readonly #exited: Promise<ExitStatus>;
   readonly #stdin = new ByteRing(STDIN_WINDOW_BYTES);
   #feedBuffer: Uint8Array | undefined;
@@ -51,11 +59,11 @@ export class RunningCommand {
   #abandoned = false;
   #killTimer: number | undefined;
 
-  constructor(descriptors: Descriptors, pid: number, streams: CommandStreams, send: SendChunk) {
+  constructor(descriptors: Descriptors, pid: number, streams: CommandStreams, sink: CommandSink) {
     this.pid = pid;
     this.#descriptors = descriptors;
     this.#streams = streams;
-    this.#send = send;
+    this.#sink = sink;
     this.#exited = exitOf(descriptors.libc, descriptors.poller, pid, () => this.#beforeReaping());
     // `finish` tells its failure; until that is called, nobody listens.
     this.#exited.catch(() => {});
@@ -63,10 +71,10 @@ export class RunningCommand {
 
   /** @throws {BangerError} `corrupt_data` where the client does not keep to the protocol */
   takeFrame({ type, payload }: Frame): void {
-    if (type === EXEC_FRAME.stdin) this.#takeStdin(payload);
+    if (type === EXEC_FRAME.stdin) this.takeStdin(payload);
     else if (type === EXEC_FRAME.stdinEnd) this.endStdin();
-    else if (type === EXEC_FRAME.resize) this.#resize(payload);
-    else if (type === EXEC_FRAME.signal) this.#signal(SIGNALS[parseSignalName(payload)]);
+    else if (type === EXEC_FRAME.resize) this.resize(parseTerminalSize(payload));
+    else if (type === EXEC_FRAME.signal) this.signal(SIGNALS[parseSignalName(payload)]);
     else throw new BangerError("corrupt_data", `Cannot take a frame of type ${type} from a client`);
   }
 
@@ -95,8 +103,8 @@ export class RunningCommand {
     this.#abandoned = true;
     this.#streams.close();
     if (this.#hasExited) return;
-    this.#signal(this.#streams.isTerminal ? SIGNALS.SIGHUP : SIGNALS.SIGTERM);
-    this.#killTimer = setTimeout(() => this.#signal(SIGNALS.SIGKILL), KILL_AFTER_MS);
+    this.signal(this.#streams.isTerminal ? SIGNALS.SIGHUP : SIGNALS.SIGTERM);
+    this.#killTimer = setTimeout(() => this.signal(SIGNALS.SIGKILL), KILL_AFTER_MS);
   }
 
   /** Resolves when it has ended and was reaped, or can't be waited for. */
@@ -106,24 +114,28 @@ export class RunningCommand {
 
   /** While nobody has reaped the leader, the group's number is its own: whoever is left of it can be killed. */
   #beforeReaping(): void {
-    if (this.#abandoned) this.#signal(SIGNALS.SIGKILL);
+    if (this.#abandoned) this.signal(SIGNALS.SIGKILL);
     this.#hasExited = true;
     clearTimeout(this.#killTimer);
   }
 
   /** To the process group: the pid is the group's, too, and stays so until it is reaped. */
-  #signal(number: number): void {
+  signal(number: number): void {
     if (!this.#hasExited) this.#descriptors.libc.call.kill(-this.pid, number);
   }
 
-  #resize(payload: Uint8Array): void {
-    const size = parseTerminalSize(payload);
+  /** Without a terminal, nothing. */
+  resize(size: TerminalSize): void {
     if (this.#streams.isTerminal && !this.#abandoned) {
       setTerminalSize(this.#descriptors.libc, this.#streams.stdin.fd, size);
     }
   }
 
-  #takeStdin(payload: Uint8Array): void {
+  /**
+   * @param payload copied, where it is not written at once
+   * @throws {BangerError} `corrupt_data` beyond the window: what was taken, less what `sink.window` told
+   */
+  takeStdin(payload: Uint8Array): void {
     if (this.#stdinEnded) throw beyondWindow();
     // With nothing in front of it the command mostly takes all of it, and nothing is copied.
     const taken = this.#feeding ? 0 : this.#streams.stdin.writeNow(payload);
@@ -158,9 +170,9 @@ export class RunningCommand {
   }
 
   async #tellWindow(): Promise<void> {
-    const window = encodeWindow(this.#untoldBytes);
+    const bytes = this.#untoldBytes;
     this.#untoldBytes = 0;
-    await this.#send(encodeChunk(encodeFrame(EXEC_FRAME.stdinWindow, window)));
+    await this.#sink.window(bytes);
   }
 
   async #writeStdin(bytes: Uint8Array): Promise<void> {
@@ -207,7 +219,7 @@ export class RunningCommand {
         isWaiting = false;
         if (count === null) break;
         if (owedBytes !== undefined) owedBytes -= count;
-        await this.#send(buffer.chunk(count, (into, at) => putFrameHeader(into, at, type, count)));
+        await this.#sink.output(type, buffer, count);
       }
     } finally {
       isOver = true;

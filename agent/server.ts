@@ -10,14 +10,18 @@ import { serveExec } from "./exec.ts";
 import { Exchange } from "./exchange.ts";
 import { type DiskName, growDisk } from "./disks.ts";
 import { powerOff } from "./power.ts";
+import { serveSessions } from "./sessions/serve.ts";
+import type { Sessions } from "./sessions/sessions.ts";
 import { readSmallFile } from "./small_files.ts";
 import { guestStats } from "./stats.ts";
 
 /** For a request's head: who connects has something to ask. */
 const HEAD_TIMEOUT_MS = 30_000;
+const SESSIONS = "/v1/sessions";
 
 export interface ServerContext {
   readonly descriptors: Descriptors;
+  readonly sessions: Sessions;
   readonly build: BuildStamp;
   readonly log: Log;
 }
@@ -55,6 +59,15 @@ async function route(context: ServerContext, exchange: Exchange): Promise<void> 
   const { descriptors, log } = context;
   const { method, target } = exchange.head;
   const url = new URL(target, "http://banger");
+  if (url.pathname === SESSIONS || url.pathname.startsWith(`${SESSIONS}/`)) {
+    return await serveSessions(
+      context.sessions,
+      exchange,
+      url.pathname.slice(SESSIONS.length),
+      url.searchParams,
+      log,
+    );
+  }
   switch (`${method} ${url.pathname}`) {
     case "GET /healthz":
       return await exchange.answer(200, health(context));

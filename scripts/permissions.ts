@@ -43,7 +43,8 @@ export const EXECUTABLES: readonly Executable[] = [
       // vsock and its own socket; the ports that are connected to on request.
       "--allow-net",
       "--allow-read",
-      "--allow-write=/run/banger",
+      // Its socket; what sessions print.
+      "--allow-write=/run/banger,/var/lib/banger",
       "--unstable-vsock",
     ],
     carriesCompanions: false,
@@ -74,7 +75,7 @@ export const EXECUTABLES: readonly Executable[] = [
       "--allow-sys=uid,statfs,cpus,systemMemoryInfo",
       "--unstable-vsock",
     ],
-    workers: { "gunzip_worker.js": "lib/oci/compression/gunzip_worker.ts" },
+    workers: { "decompress_worker.js": "lib/oci/compression/decompress_worker.ts" },
     carriesCompanions: false,
   },
   {
@@ -89,7 +90,11 @@ export const EXECUTABLES: readonly Executable[] = [
       "--allow-net",
       // ssh, git, setsid for the daemon.
       "--allow-run",
-      `--allow-env=${[...PATH_VARIABLES, ...LIBRARY_VARIABLES, "TERM", "BANGER_TRANSPORT"].join(",")}`,
+      // openat2, statx: names that are no UTF-8, and no way out of a repository through symlinks.
+      "--allow-ffi",
+      `--allow-env=${
+        [...PATH_VARIABLES, ...LIBRARY_VARIABLES, "GIT_CONFIG_GLOBAL", "TERM", "BANGER_TRANSPORT"].join(",")
+      }`,
       "--allow-sys=uid",
       "--unstable-vsock",
     ],

@@ -16,7 +16,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "lib/api": ["lib/base"],
   "lib/doctor": ["lib/base", "lib/store", "lib/vmm"],
   "lib/config": ["lib/base", "lib/api"],
-  "lib/cli": ["lib/base", "lib/api", "lib/config"],
+  "lib/workspace": ["lib/base", "lib/guest"],
+  "lib/cli": ["lib/base", "lib/api", "lib/config", "lib/workspace"],
   "lib/daemon": [
     "lib/base",
     "lib/sys",

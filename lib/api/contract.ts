@@ -97,6 +97,8 @@ export const vmSchema = z.object({
   /** Which VMM runs it, how fast, and why that one. */
   vmm: z.object({ driver: z.string(), acceleration: z.string(), reason: z.string(), pid: z.number() })
     .optional(),
+  /** It runs, but stands still, since the host's disk does not take its writes; it goes on by itself. */
+  paused: z.object({ reason: z.string(), since: z.string() }).optional(),
   agent: endpointSchema.optional(),
   ssh: z.object({ identityFile: z.string(), knownHostsFile: z.string(), hostKeyAlias: z.string() }),
   lastExit: z.string().optional(),

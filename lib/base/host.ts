@@ -138,8 +138,8 @@ export interface ProcessIdentity {
 export interface Processes {
   /** Runs to the end and captures. A missing program is `missing_tool`; a non-zero code is a result. */
   run(command: CommandLine, options?: RunOptions): Promise<RunResult>;
-  /** Streams stdout; `signal` kills it. */
-  pipe(command: CommandLine, signal?: AbortSignal): Promise<PipedProcess>;
+  /** Streams stdout, and `stdin` where it is given; `signal` kills it. */
+  pipe(command: CommandLine, signal?: AbortSignal, stdin?: AsyncIterable<Uint8Array>): Promise<PipedProcess>;
   /** With our own standard streams and terminal. @returns the exit code */
   inherit(command: CommandLine): Promise<number>;
   /** In a session of its own, stdin null, output appended to `logPath`; it outlives us. */

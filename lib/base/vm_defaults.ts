@@ -6,4 +6,6 @@ export const VM_DEFAULTS = {
   memoryMib: 2048,
   workDiskBytes: 8 * 1024 ** 3,
   network: "user",
+  /** Free on the host's disk before a VM is made or started. */
+  reserveBytes: 256 * 1024 ** 2,
 } as const;

@@ -4,6 +4,8 @@ import type { BuildStamp } from "../base/build.ts";
 import type { Finding } from "../base/finding.ts";
 import type { Clock, Connection, Processes } from "../base/host.ts";
 import type { Terminal } from "../base/terminal.ts";
+import type { GuestSessions } from "./guest_sessions.ts";
+import type { WorkspaceHost } from "../workspace/workspaces.ts";
 
 /** One verb of the command line. Help, completion and the reference derive from these values. */
 export interface Command {
@@ -62,6 +64,8 @@ export interface Context {
   readonly clock: Clock;
   readonly processes: Pick<Processes, "run" | "inherit">;
   readonly guest: GuestAccess;
+  /** What the user's repository is read with: by the command line itself, as the user. */
+  readonly workspaceHost: WorkspaceHost;
   readonly daemon: DaemonAccess;
   readonly config: ConfigAccess;
   /** This executable, for ssh's ProxyCommand. */
@@ -94,6 +98,7 @@ export interface ConfigAccess {
 export interface GuestAccess {
   exec(endpoint: AgentEndpointView, start: ExecStart): Promise<ExecSession>;
   connect(endpoint: AgentEndpointView, port: number): Promise<Connection>;
+  sessions(endpoint: AgentEndpointView): Promise<GuestSessions>;
 }
 
 export interface ExecStart {

@@ -45,16 +45,16 @@ function buildProgram(
 ): Commander {
   const program = configured(new Commander("banger"), write)
     .description("Real Linux virtual machines from any image, in one command and without root");
-  const nouns = new Map(
-    Object.entries(NOUNS).map(([name, summary]) => {
-      const noun = configured(program.command(name), write).description(summary);
-      return [name, noun] as const;
-    }),
-  );
+  const nouns = new Map<string, Commander>();
+  for (const [path, summary] of Object.entries(NOUNS)) {
+    const words = path.split(" ");
+    const parent = nouns.get(words.slice(0, -1).join(" ")) ?? program;
+    nouns.set(path, configured(parent.command(words.at(-1)!), write).description(summary));
+  }
   for (const command of COMMANDS) {
     for (const [index, path] of [command.path, ...(command.aliases ?? [])].entries()) {
       const name = path.at(-1)!;
-      const parent = path.length > 1 ? nouns.get(path[0]!)! : program;
+      const parent = path.length > 1 ? nouns.get(path.slice(0, -1).join(" "))! : program;
       const isHidden = command.hidden === true || (index > 0 && path.length > 1);
       describe(configured(parent.command(name, { hidden: isHidden }), write), command, chosen);
     }

@@ -19,7 +19,7 @@ export interface Setting {
 
 /** Every setting that has a value, the file's or the built-in one, in the order of docs/configuration.md. */
 export function settings(config: ConfigFile, lines: ReadonlyMap<string, number>): Setting[] {
-  const { defaults, vmm, trash, registries } = config;
+  const { defaults, vmm, disks, trash, registries } = config;
   const all: [string[], unknown][] = [
     [["defaults", "image"], defaults.image ?? VM_DEFAULTS.image],
     [["defaults", "kernel"], defaults.kernel ?? VM_DEFAULTS.kernel],
@@ -35,6 +35,7 @@ export function settings(config: ConfigFile, lines: ReadonlyMap<string, number>)
       value,
     ]),
     ...Object.entries(vmm).map(([name, value]): [string[], unknown] => [["vmm", name], value]),
+    [["disks", "reserve"], sizeText(disks.reserve ?? VM_DEFAULTS.reserveBytes)],
     [["trash", "keep"], durationText(trash.keep ?? TRASH_KEEP_MS)],
     [["registries", "insecure"], registries.insecure],
     [["registries", "mirrors"], registries.mirrors],

@@ -60,9 +60,15 @@ export const vmmSchema = z.object({
   firecracker: z.string().startsWith("/", "write an absolute path").optional(),
 }).strict();
 
+export const disksSchema = z.object({
+  /** Free on the host's disk before a VM is made or started, or goes on after it was paused for want of space. */
+  reserve: written(parseSizeBytes).optional(),
+}).strict();
+
 export const configSchema = z.object({
   defaults: defaultsSchema.default({}),
   vmm: vmmSchema.default({}),
+  disks: disksSchema.default({}),
   trash: trashSchema.default({}),
   registries: registriesSchema.default({ insecure: [], mirrors: [] }),
 }).strict();

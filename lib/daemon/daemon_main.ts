@@ -33,7 +33,7 @@ import { hostDrivers } from "../vmm/drivers.ts";
 import { guestProbe } from "./guest_probe.ts";
 import { relayArguments } from "./relay_main.ts";
 import { daemonServices } from "./services.ts";
-import { vmmSettings } from "./vmm_settings.ts";
+import { vmmSettings, vmSettings } from "./vmm_settings.ts";
 import { uuidFromSeed } from "../base/uuid.ts";
 
 /** This process, as the daemon needs to know it. */
@@ -44,7 +44,7 @@ export interface Self {
   /** As its kernel calls the processor: `x86_64`. */
   readonly architecture: string;
   /** Of the bundled worker that inflates layers. */
-  readonly gunzipWorkerUrl: string;
+  readonly decompressWorkerUrl: string;
   environment(name: string): string | undefined;
   onSignal(signal: "SIGTERM" | "SIGINT", handler: () => void): void;
 }
@@ -142,6 +142,7 @@ async function wire(parts: Parts) {
     ),
     guest: guestProbe(host),
     trashKeepMs: async () => (await readConfig(host.files, paths.configFile)).trash.keep ?? TRASH_KEEP_MS,
+    settings: async () => vmSettings(await readConfig(host.files, paths.configFile)),
     ensureImage: (name, progress, signal) => images.ensure(name, progress, signal),
     ensureKernel: async (name: string, progress: Progress, signal: AbortSignal) => {
       const parsed = parseKernelName(name);
@@ -186,7 +187,7 @@ function imageSources(host: Host, http: HttpClient, self: Self, paths: Paths): O
   return new OciSources({ ...host, http, random: Math.random }, {
     directory: paths.contentDirectory,
     variable: self.environment,
-    gunzipWorkerUrl: self.gunzipWorkerUrl,
+    decompressWorkerUrl: self.decompressWorkerUrl,
     async settings() {
       const { registries } = await readConfig(host.files, paths.configFile);
       return { mirrors: registries.mirrors, insecureHosts: registries.insecure };

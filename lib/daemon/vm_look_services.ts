@@ -52,7 +52,7 @@ async function statsOf(
   vm: Vm,
   booted: Booted | undefined,
 ): Promise<VmStatsView> {
-  const { diskUsedBytes } = await vmView(host.files, paths, vm, booted, 0);
+  const { diskUsedBytes } = await vmView(host.files, paths, vm, booted, 0, undefined);
   const { name, state, spec } = vm;
   const basis = {
     name,

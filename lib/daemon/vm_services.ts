@@ -15,7 +15,7 @@ export function viewer({ host, paths, vms }: Pick<ServiceParts, "host" | "paths"
     const booted = vms.running.get(vm.id);
     const memoryUsedBytes = booted && await host.processes.memoryBytes(booted.machine.record.process);
     return {
-      ...await vmView(host.files, paths, vm, booted, trashKeepMs),
+      ...await vmView(host.files, paths, vm, booted, trashKeepMs, vms.running.stall(vm.id)),
       ...(memoryUsedBytes === undefined ? {} : { memoryUsedBytes }),
     };
   };

@@ -4,6 +4,7 @@ import { type Paths, sshPaths, vmPaths } from "../store/paths.ts";
 import { loopbackAddress, type Vm } from "../store/records.ts";
 import type { Booted } from "../vm/boot.ts";
 import { rootDiskPath } from "../vm/root_disk.ts";
+import type { Stall } from "../vm/stalls.ts";
 
 /** A VM as the API shows it. */
 export async function vmView(
@@ -12,6 +13,7 @@ export async function vmView(
   vm: Vm,
   booted: Booted | undefined,
   trashKeepMs: number,
+  stall: Stall | undefined,
 ): Promise<VmView> {
   const own = vmPaths(paths, vm.id);
   const used = await Promise.all([rootDiskPath(paths, vm), own.workDisk].map((path) => files.stat(path)));
@@ -38,6 +40,7 @@ export async function vmView(
       ? { startedAt: new Date(vm.startedAtMs).toISOString() }
       : {}),
     ...(booted ? { vmm: vmmView(booted) } : {}),
+    ...(stall ? { paused: { reason: stall.reason, since: new Date(stall.sinceMs).toISOString() } } : {}),
     ...(booted && isReachable ? { agent: booted.machine.endpoint } : {}),
     ssh: {
       identityFile: sshPaths(paths).clientKey,

@@ -2,7 +2,7 @@ import type { RandomAccessFile } from "../base/host.ts";
 import { BLOCK_SIZE } from "./format.ts";
 import type { BlockAllocator } from "./allocator.ts";
 
-export type DiskFile = Pick<RandomAccessFile, "readAt" | "writeAt" | "truncate">;
+export type DiskFile = Pick<RandomAccessFile, "readAt" | "writeAt" | "truncate" | "sizeBytes">;
 
 /** Writes to the disk one after another: one is in the air while the caller prepares the next. */
 export class SerialOutput {

@@ -91,7 +91,9 @@ export class FilesystemWriter implements ContentSink, AsyncDisposable {
    */
   static async create(file: DiskFile, options: FilesystemOptions): Promise<FilesystemWriter> {
     checkOptions(options);
-    await file.truncate(0);
+    // Linux's ext4 takes a file that is cut to nothing for one being replaced, and writes it out when it is
+    // closed: half a second for an image. So what is empty is left alone.
+    if (await file.sizeBytes() > 0) await file.truncate(0);
     return new FilesystemWriter(file, options);
   }
 

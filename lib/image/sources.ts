@@ -33,7 +33,7 @@ export interface OciSourcesOptions {
   readonly settings: () => Promise<RegistrySettings>;
   /** Reads an environment variable: where credentials lie. */
   readonly variable: (name: string) => string | undefined;
-  readonly gunzipWorkerUrl?: string;
+  readonly decompressWorkerUrl?: string;
 }
 
 type SourcesHost = Pick<Host, "files" | "clock" | "processes"> & {
@@ -53,12 +53,12 @@ export class OciSources implements ImageSources, AsyncDisposable {
   }
 
   async find(text: string, platform: Platform, signal: AbortSignal): Promise<FoundImage> {
-    const { settings, variable, gunzipWorkerUrl } = this.#options;
+    const { settings, variable, decompressWorkerUrl } = this.#options;
     const images = new Images(this.#host, {
       store: await this.#openStore(),
       settings: await settings(),
       credentials: storedCredentials(this.#host, variable),
-      ...(gunzipWorkerUrl === undefined ? {} : { gunzipWorkerUrl }),
+      ...(decompressWorkerUrl === undefined ? {} : { decompressWorkerUrl }),
     });
     return await images.find(text, platform, signal);
   }

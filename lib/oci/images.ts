@@ -4,9 +4,9 @@ import { type ImageSourceName, parseImageSource } from "../base/image_source.ts"
 import { quote } from "../base/names.ts";
 import type { ContentSink, DirectoryInode } from "../base/tree.ts";
 import { formatBytes, MIB } from "../base/units.ts";
-import { decompress, type Inflate } from "./compression/decompress.ts";
-import { gunzip } from "./compression/gzip.ts";
-import { workerGunzip } from "./compression/worker_gunzip.ts";
+import { type Decode, decodeHere } from "./compression/codecs.ts";
+import { decompress } from "./compression/decompress.ts";
+import { decodeInThread } from "./compression/threaded.ts";
 import { fetchedContent, type LayerContent, localContent } from "./layer_content.ts";
 import type { ImageConfig } from "./model/config.ts";
 import { algorithmOf, type Digest, Digester } from "./model/digest.ts";
@@ -38,8 +38,8 @@ export interface ImagesOptions {
   readonly settings: RegistrySettings;
   readonly credentials: CredentialFinder;
   readonly limits?: Partial<ReplayLimits>;
-  /** Of the bundled `compression/gunzip_worker.ts`; without it, large layers are inflated in this thread. */
-  readonly gunzipWorkerUrl?: string;
+  /** Of the bundled `compression/decompress_worker.ts`; without it, all is decompressed in this thread. */
+  readonly decompressWorkerUrl?: string;
 }
 
 /** A root file system in memory, its contents in the sink that was given. */
@@ -109,7 +109,7 @@ export class Images {
         await using ends = new AsyncDisposableStack();
         const content = ends.use(await this.#content(source, found.manifest.layers, signal));
         const builder = new TreeBuilder(sink, this.#options.limits);
-        await replayLayers(content, found, builder, this.#options.gunzipWorkerUrl, progress, signal);
+        await replayLayers(content, found, builder, this.#options.decompressWorkerUrl, progress, signal);
         if (source.place !== "host") {
           const sizeBytes = found.documents.get(found.digest)!.length;
           await store.nameImage(source.name, { mediaType: OCI_MANIFEST, digest: found.digest, sizeBytes });
@@ -180,7 +180,7 @@ export class Images {
         });
         const builder = new TreeBuilder(sink, this.#options.limits);
         await withReader(
-          decompress(input, {}, inflateFor(stat.sizeBytes, this.#options.gunzipWorkerUrl)),
+          decompress(input, {}, decoderFor(stat.sizeBytes, this.#options.decompressWorkerUrl)),
           (reader) => builder.applyArchive(reader, signal),
         );
         return { root: builder.root, digest: digester.digest(), totals: builder.totals };
@@ -215,7 +215,7 @@ async function replayLayers(
     const diffId = diffIds[index]!;
     const digester = new Digester(algorithmOf(diffId));
     const compressed = tapped(content.open(index), (chunk) => report(chunk.length));
-    const inflated = decompress(compressed, {}, inflateFor(layer.sizeBytes, workerUrl));
+    const inflated = decompress(compressed, {}, decoderFor(layer.sizeBytes, workerUrl));
     const tar = tapped(inflated, (chunk) => digester.update(chunk));
     await withReader(tar, (reader) => builder.applyLayer(reader, signal));
     if (digester.digest() !== diffId) {
@@ -229,9 +229,8 @@ async function replayLayers(
 }
 
 /** A thread for what takes longer than starting one. */
-function inflateFor(sizeBytes: number, workerUrl: string | undefined): Inflate {
-  if (workerUrl === undefined || sizeBytes < WORKER_FROM_BYTES) return gunzip;
-  return (input) => workerGunzip(input, workerUrl);
+function decoderFor(sizeBytes: number, workerUrl: string | undefined): Decode {
+  return workerUrl === undefined || sizeBytes < WORKER_FROM_BYTES ? decodeHere : decodeInThread(workerUrl);
 }
 
 async function withReader(

@@ -19,6 +19,8 @@ export interface Paths {
   readonly imagesDirectory: HostPath;
   readonly kernelsDirectory: HostPath;
   readonly vmsDirectory: HostPath;
+  /** What is on its way into a VM; later it lies in the VM's own directory. */
+  readonly workspacesDirectory: HostPath;
   readonly sshDirectory: HostPath;
   readonly daemonLog: HostPath;
   readonly daemonSocket: HostPath;
@@ -56,6 +58,7 @@ export function resolvePaths(variable: (name: string) => string | undefined, uid
     imagesDirectory: `${state}/images` as HostPath,
     kernelsDirectory: `${state}/kernels` as HostPath,
     vmsDirectory: `${state}/vms` as HostPath,
+    workspacesDirectory: `${state}/workspaces` as HostPath,
     sshDirectory: `${state}/ssh` as HostPath,
     daemonLog: `${state}/daemon.log` as HostPath,
     binDirectory: `${state}/bin` as HostPath,
@@ -118,6 +121,7 @@ export function vmPaths(paths: Pick<Paths, "vmsDirectory" | "runtimeDirectory">,
     relayLog: `${directory}/relay.log`,
     events: `${directory}/events.jsonl`,
     knownHosts: `${directory}/known_hosts`,
+    workspace: `${directory}/workspace`,
     runtime,
   } as const;
 }

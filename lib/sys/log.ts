@@ -1,4 +1,5 @@
 import type { Log, LogLevel } from "../base/host.ts";
+import { systemCode } from "./os_errors.ts";
 
 const ORDER: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 
@@ -12,7 +13,12 @@ export function stderrLog(minimum: LogLevel = "info"): Log {
   return (level, message, fields = {}) => {
     if (ORDER.indexOf(level) < ORDER.indexOf(minimum)) return;
     const line = JSON.stringify({ time: new Date().toISOString(), level, message, ...printable(fields) });
-    Deno.stderr.writeSync(encoder.encode(`${line}\n`));
+    try {
+      Deno.stderr.writeSync(encoder.encode(`${line}\n`));
+    } catch (thrown) {
+      // The log's disk is full: whoever logs must go on, and there is no other place to say so.
+      if (systemCode(thrown) !== "ENOSPC" && systemCode(thrown) !== "EDQUOT") throw thrown;
+    }
   };
 }
 

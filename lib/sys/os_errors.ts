@@ -78,6 +78,7 @@ const ERRNO_NAMES: Record<number, string> = {
   28: "ENOSPC",
   30: "EROFS",
   38: "ENOSYS",
+  40: "ELOOP",
   95: "EOPNOTSUPP",
   122: "EDQUOT",
 };

@@ -114,13 +114,22 @@ async function run(command: CommandLine, options: RunOptions = {}): Promise<RunR
   }
 }
 
-async function pipe(command: CommandLine, signal?: AbortSignal): Promise<PipedProcess> {
+async function pipe(
+  command: CommandLine,
+  signal?: AbortSignal,
+  stdin?: AsyncIterable<Uint8Array>,
+): Promise<PipedProcess> {
   const program = await findProgram(command);
   signal?.throwIfAborted();
-  const child = spawn(program, command, { stdin: "null", stdout: "piped", stderr: "piped" });
+  const child = spawn(program, command, {
+    stdin: stdin ? "piped" : "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
   const stop = () => killChild(child);
   signal?.addEventListener("abort", stop, { once: true });
-  const result = Promise.all([child.status, keep(child.stderr, PIPED_STDERR_BYTES, "end")])
+  const feeding = stdin && feedFrom(child, stdin);
+  const result = Promise.all([child.status, keep(child.stderr, PIPED_STDERR_BYTES, "end"), feeding])
     .then(([status, stderr]) => ({ code: status.code, stderr }))
     .finally(() => signal?.removeEventListener("abort", stop));
   return { stdout: child.stdout, result };
@@ -154,6 +163,20 @@ async function feed(stdin: WritableStream<Uint8Array>, bytes: Uint8Array): Promi
     await writer.close();
   } catch (thrown) {
     if (systemCode(thrown) !== "EPIPE") throw thrown; // the program needs no more input
+  }
+}
+
+/** Where the source fails, the child is ended: it must not take what came so far for all. */
+async function feedFrom(child: Deno.ChildProcess, source: AsyncIterable<Uint8Array>): Promise<void> {
+  const writer = child.stdin.getWriter();
+  try {
+    for await (const chunk of source) await writer.write(chunk);
+    await writer.close();
+  } catch (thrown) {
+    await writer.abort(thrown).catch(() => {}); // it is closed already, or broken: as wanted
+    if (systemCode(thrown) === "EPIPE") return; // the program needs no more input
+    killChild(child);
+    throw thrown;
   }
 }
 

@@ -7,6 +7,7 @@ import type { Drivers } from "../vmm/drivers.ts";
 import type { VmEvents } from "./events.ts";
 import type { GuestProbe } from "./guest_probe.ts";
 import type { VmRecordKeeper } from "./record_keeper.ts";
+import type { VmSettings } from "./settings.ts";
 
 /** What the lifecycle of VMs works with; `daemon.ts` builds it. */
 export interface VmDeps {
@@ -17,6 +18,7 @@ export interface VmDeps {
   readonly records: VmRecordKeeper;
   readonly drivers: Drivers;
   readonly guest: GuestProbe;
+  settings(): Promise<VmSettings>;
   /** Finds an image, or pulls it where the catalog has it. */
   ensureImage(name: string, progress: Progress, signal: AbortSignal): Promise<ImageRecord>;
   /** How long a removed VM can be brought back; 0: not at all. */

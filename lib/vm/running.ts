@@ -7,6 +7,7 @@ import type { VmDeps } from "./deps.ts";
 import { stopProcess } from "./processes.ts";
 import type { VmQueues } from "./queue.ts";
 import { detachRootDisk } from "./root_disk.ts";
+import { type Stall, Stalls } from "./stalls.ts";
 
 const WATCH_INTERVAL_MS = 500;
 /** What failed for want of space or descriptors is tried again every few seconds. */
@@ -19,10 +20,12 @@ export class RunningMachines {
   readonly #machines = new Map<VmId, Booted>();
   /** VMs whose start failed, and whose row could not be told that; with what it shall say. */
   readonly #unsettled = new Map<VmId, string | undefined>();
+  readonly #stalls: Stalls;
 
   constructor(deps: VmDeps, queues: VmQueues) {
     this.#deps = deps;
     this.#queues = queues;
+    this.#stalls = new Stalls(deps);
   }
 
   add(id: VmId, booted: Booted): void {
@@ -31,6 +34,17 @@ export class RunningMachines {
 
   get(id: VmId): Booted | undefined {
     return this.#machines.get(id);
+  }
+
+  /** Why a machine stands still though it runs. */
+  stall(id: VmId): Stall | undefined {
+    return this.#stalls.get(id);
+  }
+
+  /** @throws {BangerError} `no_space` where the VM's machine stands still */
+  async requireMoving(id: VmId, name: string): Promise<void> {
+    const booted = this.#machines.get(id);
+    if (booted) await this.#stalls.requireMoving(id, name, booted.machine);
   }
 
   /**
@@ -52,6 +66,7 @@ export class RunningMachines {
     await detachRootDisk(host, paths, vm);
     store.vms.transition("stop", id, "stopped", { machine: undefined, record: { lastExit } });
     this.#machines.delete(id);
+    this.#stalls.forget(id);
     this.#unsettled.delete(id);
     try {
       await host.files.remove(runtime);
@@ -85,13 +100,14 @@ export class RunningMachines {
   async watch(signal: AbortSignal): Promise<void> {
     const { host } = this.#deps;
     for (let round = 1; !signal.aborted; round++) {
-      for (const id of [...this.#machines.keys()]) {
+      // Side by side: one that does not answer keeps none of the others waiting.
+      await Promise.all([...this.#machines.keys()].map(async (id) => {
         try {
           await this.#lookAt(id);
         } catch (thrown) {
           host.log("error", "cannot look at a machine", { vm: id, thrown });
         }
-      }
+      }));
       if (round % ROUNDS_BETWEEN_RETRIES === 0) await this.#tryAgain();
       await host.clock.sleep(WATCH_INTERVAL_MS, signal).catch(() => {}); // the loop's condition sees it
     }
@@ -128,6 +144,10 @@ export class RunningMachines {
         this.#machines.set(id, { ...booted, state });
         store.vms.update(id, { machine: state });
         host.log("warn", "relay started again", { vm: vm.name });
+      });
+    } else {
+      await this.#queues.run(id, async () => {
+        if (this.#machines.get(id) === booted) await this.#stalls.look(id, booted.machine);
       });
     }
   }

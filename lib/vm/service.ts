@@ -7,13 +7,14 @@ import { formatDuration } from "../base/units.ts";
 import { VM_DEFAULTS } from "../base/vm_defaults.ts";
 import { vmPaths } from "../store/paths.ts";
 import type { RootDiskMode, Vm, VmSpec } from "../store/records.ts";
-import type { DriverName } from "../vmm/driver.ts";
+import type { DriverName, Machine } from "../vmm/driver.ts";
 import type { ChosenDriver } from "../vmm/drivers.ts";
 import { type Booted, bootMachine, stopMachine } from "./boot.ts";
 import { makeHostKey } from "./config_disk.ts";
 import type { VmDeps } from "./deps.ts";
 import type { MachineState } from "./machine_state.ts";
 import { VmQueues } from "./queue.ts";
+import { nameTaken, removesRunning } from "./refusals.ts";
 import { removeVmFiles, stopUnrecordedProcesses } from "./residue.ts";
 import { makeRootDisk, type RootDiskWishes } from "./root_disk.ts";
 import { RunningMachines } from "./running.ts";
@@ -25,12 +26,13 @@ import {
   type SettingsChange,
 } from "./settings.ts";
 import { Trash } from "./trash.ts";
+import { requireReserve } from "./space.ts";
 import { makeWorkDisk } from "./work_disk.ts";
 
 /** The guest gets this long to shut down before its power is cut. */
 const POWER_OFF_TIMEOUT_MS = 60_000;
-/** Disks are sparse, so nothing else would notice a full host before the guest does. */
-const MIN_FREE_BYTES = 256 * 1024 ** 2;
+/** So often a guest that shuts down is asked whether it can: its last writes may find the host's disk full. */
+const POWER_OFF_SLICE_MS = 2000;
 
 export interface CreateOptions {
   readonly name?: string;
@@ -78,10 +80,11 @@ export class VmService {
    * @returns its name
    */
   async create(options: CreateOptions, work: Work): Promise<VmName> {
-    const { store, host } = this.#deps;
+    const { store, host, paths } = this.#deps;
     const wanted = options.name === undefined ? undefined : parseVmName(options.name);
     if (wanted && store.vms.isTaken(wanted)) throw nameTaken(wanted);
-    await this.#checkSpace();
+    await host.files.makeDirectory(paths.vmsDirectory, 0o700);
+    await this.#requireSpace("create a VM", paths.vmsDirectory);
     const { progress, signal } = work;
     // A kernel that was asked for comes first: if there is none of that name, nobody waits for an image.
     const chosen = options.kernel === undefined
@@ -262,15 +265,9 @@ export class VmService {
     return store.vms.reserve(id, name, imageId, { createdAtMs: host.clock.now(), spec });
   }
 
-  async #checkSpace(): Promise<void> {
-    const { host, paths } = this.#deps;
-    await host.files.makeDirectory(paths.vmsDirectory, 0o700);
-    if (await host.files.freeBytes(paths.vmsDirectory) >= MIN_FREE_BYTES) return;
-    throw new BangerError(
-      "no_space",
-      `Cannot create a VM: less than 256 MiB are free below ${paths.vmsDirectory}`,
-      "Free some space, or set XDG_STATE_HOME to another disk",
-    );
+  async #requireSpace(what: string, directory: string): Promise<void> {
+    const { host, settings } = this.#deps;
+    await requireReserve(host.files, what, directory, (await settings()).reserveBytes);
   }
 
   async #makeFiles(vm: Vm, wishes: RootDiskWishes, signal: AbortSignal): Promise<void> {
@@ -311,6 +308,7 @@ export class VmService {
         `Cannot start VM ${vm.name}: its image ${vm.spec.imageName} is gone`,
       );
     }
+    await this.#requireSpace(`start VM ${vm.name}`, vmPaths(paths, id).directory);
     const kernel = await this.#deps.ensureKernel(vm.spec.kernelName, work.progress, work.signal);
     const vmm = await this.#chooseDriver(vm.spec, vm.rootDisk);
     work.progress.stage("starting");
@@ -344,6 +342,7 @@ export class VmService {
     const vm = store.vms.get(id);
     const booted = this.running.get(id);
     if (vm.state !== "running" || !booted) throw wrongState("stop", vm.name, vm.state);
+    if (!force) await this.running.requireMoving(id, vm.name);
     store.vms.transition("stop", id, "stopping");
     let how = "shut down";
     if (force) {
@@ -352,10 +351,15 @@ export class VmService {
       progress.stage("shutting down");
       try {
         await guest.powerOff(booted.machine.endpoint);
-        if (!(await booted.machine.waitForExit(POWER_OFF_TIMEOUT_MS))) {
+        if (!(await this.#waitForPowerOff(vm, booted.machine))) {
           how = "power cut: it did not shut down in time";
         }
       } catch (thrown) {
+        if (isFullDisk(thrown)) {
+          // It goes on by itself once there is room, and ends then. Cutting its power would lose what it writes.
+          store.vms.transition("stop", id, "running");
+          throw thrown;
+        }
         if (await booted.machine.isAlive()) how = "power cut: its agent does not answer";
         host.log("warn", "no clean shutdown", { vm: vm.name, thrown });
       }
@@ -373,20 +377,17 @@ export class VmService {
     }
     await this.running.settle(id, how);
   }
+
+  /** @returns whether it ended in time @throws {BangerError} `no_space` where the host's disk is full meanwhile */
+  async #waitForPowerOff(vm: Vm, machine: Machine): Promise<boolean> {
+    for (let waitedMs = 0; waitedMs < POWER_OFF_TIMEOUT_MS; waitedMs += POWER_OFF_SLICE_MS) {
+      if (await machine.waitForExit(POWER_OFF_SLICE_MS)) return true;
+      await this.running.requireMoving(vm.id, vm.name);
+    }
+    return false;
+  }
 }
 
-function removesRunning(name: VmName): BangerError {
-  return new BangerError(
-    "wrong_state",
-    `Cannot remove VM ${name}: it is running`,
-    `Stop it first: banger vm stop ${name}; or cut its power: banger vm rm --force ${name}`,
-  );
-}
-
-function nameTaken(name: VmName): BangerError {
-  return new BangerError(
-    "already_exists",
-    `Cannot create VM ${name}: the name is taken`,
-    `Use another --name, or remove the old one: banger vm rm ${name}`,
-  );
+function isFullDisk(thrown: unknown): boolean {
+  return thrown instanceof BangerError && thrown.code === "no_space";
 }

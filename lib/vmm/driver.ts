@@ -119,10 +119,10 @@ export interface MachineRecord {
 }
 
 /**
- * `running`; `paused` by us; `out-of-space` where a write met a full host disk (`resume` goes on once there
- * is room); `ended` where the process is gone or the guest has shut down; `failed` otherwise.
+ * `running`; `paused` by us; `out-of-space` where a write met a full host disk, `io-error` where it failed
+ * otherwise (`resume` tries it again, so that nothing is lost); `ended` where the process is gone or the guest has shut down; `failed` otherwise.
  */
-export type MachineStatus = "running" | "paused" | "out-of-space" | "ended" | "failed";
+export type MachineStatus = "running" | "paused" | "out-of-space" | "io-error" | "ended" | "failed";
 
 /** A started machine. It lives on when this object and this process are gone. */
 export interface Machine {

@@ -2,7 +2,7 @@
 import { uuidFromSeed } from "../../lib/base/uuid.ts";
 import { EPOCH } from "../../lib/base/tree.ts";
 import { FilesystemWriter } from "../../lib/ext4/mod.ts";
-import { SOURCE_WORKER_URL } from "../../lib/oci/compression/worker_gunzip.ts";
+import { SOURCE_WORKER_URL } from "../../lib/oci/compression/threaded.ts";
 import { Images } from "../../lib/oci/images.ts";
 import { parsePlatform } from "../../lib/oci/model/platform.ts";
 import { ANONYMOUS } from "../../lib/oci/registry/credentials.ts";
@@ -20,7 +20,7 @@ const images = new Images({ ...host, http, random: Math.random }, {
   store,
   settings: NO_REGISTRY_SETTINGS,
   credentials: ANONYMOUS,
-  gunzipWorkerUrl: SOURCE_WORKER_URL,
+  decompressWorkerUrl: SOURCE_WORKER_URL,
 });
 const found = await images.find(source, parsePlatform("amd64"), signal);
 await using file = await host.files.open(disk, { read: true, write: true, create: true, truncate: true });

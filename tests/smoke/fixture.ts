@@ -23,6 +23,8 @@ export interface RunOptions {
   readonly stdin?: string | Uint8Array;
   readonly env?: Readonly<Record<string, string>>;
   readonly executable?: string;
+  /** Default: the suite's home, which is in no repository, so that `vm run` sends none. */
+  readonly cwd?: string;
 }
 
 /** A clean environment: nothing of the caller's reaches the tests. */
@@ -41,6 +43,7 @@ export async function banger(args: readonly string[], options: RunOptions = {}):
 export function start(args: readonly string[], options: RunOptions = {}): Deno.ChildProcess {
   const child = new Deno.Command(options.executable ?? BANGER, {
     args: [...args],
+    cwd: options.cwd ?? HOME,
     env: environment(options.env),
     clearEnv: true,
     stdin: options.stdin === undefined ? "null" : "piped",

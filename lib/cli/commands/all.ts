@@ -9,9 +9,13 @@ import { VM_CHANGE_COMMANDS } from "./vm_change.ts";
 import { VM_LIST_COMMANDS } from "./vm_list.ts";
 import { VM_LIFECYCLE_COMMANDS } from "./vm_lifecycle.ts";
 import { VM_LOOK_COMMANDS } from "./vm_look.ts";
+import { VM_SESSION_COMMANDS } from "./vm_session.ts";
+import { VM_RUN_COMMANDS } from "./vm_run.ts";
 
+/** By their whole path, the outer ones first. */
 export const NOUNS: Readonly<Record<string, string>> = {
   vm: "virtual machines",
+  "vm session": "commands in a VM that go on without you",
   image: "images that VMs are made from",
   kernel: "kernels that VMs boot",
   config: "the configuration file",
@@ -20,11 +24,13 @@ export const NOUNS: Readonly<Record<string, string>> = {
 
 /** Every command, in the order that help shows them. */
 export const COMMANDS: readonly Command[] = [
+  ...VM_RUN_COMMANDS,
   ...VM_LIFECYCLE_COMMANDS,
   ...VM_CHANGE_COMMANDS,
   ...VM_LIST_COMMANDS,
   ...VM_LOOK_COMMANDS,
   ...VM_ACCESS_COMMANDS,
+  ...VM_SESSION_COMMANDS,
   ...IMAGE_COMMANDS,
   ...KERNEL_COMMANDS,
   ...CONFIG_COMMANDS,

@@ -47,7 +47,8 @@ const exec: Command = {
   },
 };
 
-function environmentOf(pairs: readonly string[]): Record<string, string> {
+/** @param pairs as flags have them: NAME=VALUE */
+export function environmentOf(pairs: readonly string[]): Record<string, string> {
   return Object.fromEntries(pairs.map((pair) => {
     const at = pair.indexOf("=");
     if (at > 0) return [pair.slice(0, at), pair.slice(at + 1)];

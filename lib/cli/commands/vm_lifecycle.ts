@@ -1,12 +1,10 @@
-import type { ApiClient } from "../../api/client.ts";
 import type { VmView } from "../../api/contract.ts";
 import { BangerError } from "../../base/errors.ts";
-import { type Command, type Context, flag, type Input } from "../command.ts";
+import { type Command, flag } from "../command.ts";
 import { CREATE_OPTIONS, createRequest } from "../create_flags.ts";
 import { eachVm, VM_ARGUMENTS } from "../each_vm.ts";
-import { execInGuest } from "../exec.ts";
-import { print, say } from "../output.ts";
-import { carryOut, QUIET_OPTION, showOperation } from "../progress.ts";
+import { print } from "../output.ts";
+import { carryOut, QUIET_OPTION } from "../progress.ts";
 
 /** To the agent no words mean the user's login shell, whichever the image has. */
 export const SHELL_ARGV: readonly string[] = [];
@@ -29,93 +27,6 @@ const create: Command = {
     return 0;
   },
 };
-
-const run: Command = {
-  path: ["vm", "run"],
-  aliases: [["run"]],
-  summary: "make a VM and run a command, or a shell, in it",
-  details:
-    "Makes a VM, starts it and runs a command in it; without a command, a shell on a terminal, else the\n" +
-    "image's own command. It runs as the image's user in the image's directory. Its exit code is banger's.\n" +
-    " Ctrl-C goes to the command; a second one within two seconds leaves it.",
-  trailing: "command…",
-  options: [...CREATE_OPTIONS, { flags: "--rm", summary: "remove the VM afterwards" }, QUIET_OPTION],
-  async run(context, input) {
-    if (input.trailing?.length === 0) throw noCommand();
-    const request = await createRequest(context, input);
-    const client = await context.daemon.connect();
-    if (input.trailing === undefined && !context.terminal.stdinIsTerminal) {
-      await requireImageCommand(
-        client,
-        request.image ?? (await (await client.v1.defaults.$get()).json()).image,
-      );
-    }
-    const name = await carryOut(
-      { context, client, input },
-      client.v1.vms.$post({ json: { ...request, start: true } }),
-    );
-    try {
-      const code = await runInVm(context, client, name, input);
-      if (!flag(input, "rm")) await sayNextSteps(context, name, input);
-      return code;
-    } finally {
-      if (flag(input, "rm")) await removeAfterRun(context, client, name);
-    }
-  },
-};
-
-async function runInVm(context: Context, client: ApiClient, name: string, input: Input): Promise<number> {
-  const vm = await (await client.v1.vms[":name"].$get({ param: { name } })).json();
-  const endpoint = runningEndpoint(vm);
-  if (input.trailing) return await execInGuest(context, endpoint, { argv: input.trailing });
-  if (context.terminal.stdinIsTerminal) {
-    return await execInGuest(context, endpoint, { argv: SHELL_ARGV, isShell: true });
-  }
-  return await execInGuest(context, endpoint, { argv: await getImageCommand(client, vm.image) });
-}
-
-/**
- * Refuses before a machine is made for nothing. What is still to be pulled shows only then what it is for,
- * but for the images of the catalog, which are for no program of their own.
- */
-async function requireImageCommand(client: ApiClient, image: string): Promise<void> {
-  try {
-    await getImageCommand(client, image);
-  } catch (thrown) {
-    if (!(thrown instanceof BangerError && thrown.code === "not_found")) throw thrown;
-    if (!/[/:]/.test(image)) throw noTerminal();
-  }
-}
-
-async function getImageCommand(client: ApiClient, name: string): Promise<string[]> {
-  const image = await (await client.v1.images[":name"].$get({ param: { name } })).json();
-  if (image.command.length === 0) throw noTerminal();
-  return image.command;
-}
-
-function noTerminal(): BangerError {
-  return new BangerError(
-    "invalid_argument",
-    "Cannot run a shell: standard input is no terminal, and the image has no command of its own",
-    "Give a command: banger vm run -- COMMAND…",
-  );
-}
-
-async function removeAfterRun(context: Context, client: ApiClient, name: string): Promise<void> {
-  const response = await client.v1.vms[":name"].remove.$post({
-    param: { name },
-    json: { force: true, purge: true },
-  });
-  await showOperation(context, client, await response.json(), { quiet: true });
-}
-
-async function sayNextSteps({ terminal }: Context, name: string, input: Input): Promise<void> {
-  if (flag(input, "quiet")) return;
-  await say(
-    terminal,
-    `banger: VM ${name} still runs; enter it: banger vm ssh ${name}; remove it: banger vm rm --force ${name}`,
-  );
-}
 
 const start: Command = {
   path: ["vm", "start"],
@@ -178,6 +89,13 @@ const remove: Command = {
 
 /** @throws {BangerError} `wrong_state` where it does not run */
 export function runningEndpoint(vm: VmView): NonNullable<VmView["agent"]> {
+  if (vm.paused) {
+    throw new BangerError(
+      "no_space",
+      `Cannot reach into VM ${vm.name}: it stands still, since ${vm.paused.reason}`,
+      "Free some space on the host, and it goes on",
+    );
+  }
   if (vm.agent) return vm.agent;
   throw new BangerError(
     "wrong_state",
@@ -196,4 +114,4 @@ export function noCommand(): BangerError {
   );
 }
 
-export const VM_LIFECYCLE_COMMANDS: readonly Command[] = [run, create, start, stop, remove];
+export const VM_LIFECYCLE_COMMANDS: readonly Command[] = [create, start, stop, remove];

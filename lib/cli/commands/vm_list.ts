@@ -53,12 +53,17 @@ function latest(vms: readonly VmView[]): VmView[] {
   return vms.toSorted((a, b) => Date.parse(b.createdAt) - Date.parse(a.createdAt)).slice(0, 1);
 }
 
+/** One that stands still does not look as if it ran. */
+export function stateText({ state, paused }: VmView): string {
+  return paused ? `${state} (paused: host disk)` : state;
+}
+
 export function vmTable(vms: readonly VmView[], nowMs: number): string {
   return table(
     ["NAME", "STATE", "IMAGE", "CPUS", "MEMORY", "DISK", "ADDRESS", "AGE"],
     vms.map((vm) => [
       vm.name,
-      vm.state,
+      stateText(vm),
       vm.image,
       String(vm.cpus),
       usedOf(vm.memoryUsedBytes, vm.memoryMib * MIB),

@@ -4,6 +4,7 @@ import { formatBytes, MIB } from "../../base/units.ts";
 import { type Command, flag, requiredArgument, textOption } from "../command.ts";
 import { LineCleaner } from "../line_cleaner.ts";
 import { age, fields, print, printJson, table, visibleLines } from "../output.ts";
+import { stateText } from "./vm_list.ts";
 
 const JSON_OPTION = { flags: "--json", summary: "as JSON" } as const;
 const VM_ARGUMENT = { name: "vm", summary: "its name", completes: "vm" } as const;
@@ -34,11 +35,15 @@ function vmFields(vm: VmView, nowMs: number): [string, string | undefined][] {
   return [
     ["Name", vm.name],
     ["Id", vm.id],
-    ["State", vm.brokenReason === undefined ? vm.state : `${vm.state} (${vm.brokenReason})`],
+    ["State", vm.brokenReason === undefined ? stateText(vm) : `${vm.state} (${vm.brokenReason})`],
     [
       "Removed",
       vm.removed &&
       `${vm.removed.at}, kept until ${vm.removed.keptUntil}; bring it back: banger vm restore ${vm.id}`,
+    ],
+    [
+      "Paused",
+      vm.paused && `${vm.paused.reason}, for ${age(vm.paused.since, nowMs)}; it goes on when there is room`,
     ],
     ["Last end", vm.lastExit],
     ["Image", vm.image],

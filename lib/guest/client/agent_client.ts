@@ -35,7 +35,12 @@ const HEALTH_AGAIN_MS = 25;
 const MAX_ERROR_BYTES = 16 * 1024;
 
 const CHUNKED = { "transfer-encoding": "chunked" };
-const EMPTY = { "content-length": "0" };
+
+export interface AnswerLimits {
+  readonly maxBytes: number;
+  /** Until the whole answer is here; default: that of an answer that needs no work in the guest. */
+  readonly timeoutMs?: number;
+}
 
 /** Talks to one guest's agent: a connection for each request. What the guest says is checked and capped. */
 export class AgentClient {
@@ -123,22 +128,39 @@ export class AgentClient {
     await this.#ask("POST", "/v1/power-off", ANSWER_TIMEOUT_MS, 0);
   }
 
+  /**
+   * A request with a whole body and a whole answer, for the clients of single nouns.
+   *
+   * @param target path and query, of characters that URLs have
+   */
+  ask(method: string, target: string, limits: AnswerLimits, body?: Uint8Array): Promise<Uint8Array> {
+    return this.#ask(method, target, limits.timeoutMs ?? ANSWER_TIMEOUT_MS, limits.maxBytes, undefined, body);
+  }
+
+  /** A request whose body and answer are frames. @param first what is sent at once, in chunks */
+  async openFrames(target: string, first: Uint8Array): Promise<ExecSession> {
+    const { stream, head } = await this.#stream("POST", target, first);
+    return new ExecSession(stream, bodyOf(head.fields, stream.reader), false);
+  }
+
   async #healthUntil(timeoutMs: number, signal: AbortSignal | undefined): Promise<AgentHealth> {
     const answer = await this.#ask("GET", "/healthz", timeoutMs, MAX_HEALTH_BYTES, signal);
     return parseHealth(answer);
   }
 
-  /** One request without a body, one whole answer. */
+  /** One request, one whole answer. */
   #ask(
     method: string,
     target: string,
     timeoutMs: number,
     maxBytes: number,
     signal?: AbortSignal,
+    body: Uint8Array = new Uint8Array(0),
   ): Promise<Uint8Array> {
+    const request = encodeRequestHead(method, target, { "content-length": `${body.length}` });
     return withDeadline(this.#host.clock, timeoutMs, async (deadline) => {
       const ends = signal ? AbortSignal.any([deadline, signal]) : deadline;
-      const { stream, head } = await this.#exchange(encodeRequestHead(method, target, EMPTY), ends);
+      const { stream, head } = await this.#exchange(concatBytes([request, body]), ends);
       using _closing = closing(stream, ends);
       return await orUnreachable(readWhole(bodyOf(head.fields, stream.reader), maxBytes));
     });

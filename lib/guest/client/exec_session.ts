@@ -23,6 +23,8 @@ export interface OutputSink {
   stdout(bytes: Uint8Array): Promise<void>;
   /** Never called with a terminal. */
   stderr(bytes: Uint8Array): Promise<void>;
+  /** Of sessions: so many bytes in front of what follows are gone. */
+  lost?(bytes: number): Promise<void>;
 }
 
 /** A command that did not start in the guest. */
@@ -72,6 +74,13 @@ export class ExecSession implements Disposable {
    * does not keep to the protocol; whatever `sink` throws, which ends the command
    */
   async finish(sink: OutputSink): Promise<ExitStatus> {
+    const status = await this.finishOrDetach(sink);
+    if (status) return status;
+    throw new BangerError("corrupt_data", "Cannot tell a command's end: the guest says that it goes on");
+  }
+
+  /** As `finish`, of a session. @returns undefined where it goes on and only its output so far was asked for */
+  async finishOrDetach(sink: OutputSink): Promise<ExitStatus | undefined> {
     try {
       for (;;) {
         const frame = await this.#nextFrame();
@@ -81,6 +90,8 @@ export class ExecSession implements Disposable {
         else if (frame.type === EXEC_FRAME.started) this.#pid = parseStartedPid(frame.payload);
         else if (frame.type === EXEC_FRAME.exited) return parseExitStatus(frame.payload);
         else if (frame.type === EXEC_FRAME.failed) throw notStarted(frame.payload);
+        else if (frame.type === EXEC_FRAME.lost) await sink.lost?.(parseWindow(frame.payload));
+        else if (frame.type === EXEC_FRAME.detached) return undefined;
         else {throw new BangerError(
             "corrupt_data",
             `Cannot take a frame of type ${frame.type} from the guest`,

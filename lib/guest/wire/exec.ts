@@ -34,6 +34,10 @@ export const EXEC_FRAME = {
   stdinWindow: 0x14,
   exited: 0x15,
   failed: 0x16,
+  /** u32: so many bytes of output in front of what follows are gone. Of sessions only (`sessions.ts`). */
+  lost: 0x17,
+  /** Last, instead of `exited`: it goes on, and this was all of its output so far. Of sessions only. */
+  detached: 0x18,
 } as const;
 
 /** Bytes of stdin that may be under way before the guest's first `stdin-window`. */

@@ -1,9 +1,8 @@
 import { BangerError, reasonOf } from "../../base/errors.ts";
 import { formatBytes, GIB } from "../../base/units.ts";
-import { gunzip } from "./gzip.ts";
-import { unzstd } from "./zstd/frames.ts";
+import { type Codec, type Decode, decodeHere } from "./codecs.ts";
 
-export type Compression = "none" | "gzip" | "zstd";
+export type Compression = "none" | Codec;
 
 /** What makes small input fill a disk. */
 export interface DecompressLimits {
@@ -18,9 +17,6 @@ export interface DecompressLimits {
  */
 export const DEFAULT_DECOMPRESS_LIMITS: DecompressLimits = { maxOutputBytes: 2 ** 40, maxRatio: 500 };
 const RATIO_COUNTS_FROM_BYTES = GIB;
-
-/** Inflates one gzip stream: `gunzip`, or `workerGunzip` with its worker's URL where there is much of it. */
-export type Inflate = (input: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>;
 
 /** Long enough for every magic below. */
 const SNIFF_BYTES = 6;
@@ -61,14 +57,14 @@ function notRead(format: string): BangerError {
 export async function* decompress(
   input: AsyncIterable<Uint8Array>,
   limits: Partial<DecompressLimits> = {},
-  inflate: Inflate = gunzip,
+  decode: Decode = decodeHere,
 ): AsyncGenerator<Uint8Array> {
   const { maxOutputBytes, maxRatio } = { ...DEFAULT_DECOMPRESS_LIMITS, ...limits };
   const counted = new CountedInput(input);
   try {
     const compression = sniffCompression(await counted.peek(SNIFF_BYTES));
     let outputBytes = 0;
-    for await (const chunk of decoder(compression, counted, inflate)) {
+    for await (const chunk of decoded(compression, counted, decode)) {
       outputBytes += chunk.length;
       if (outputBytes > maxOutputBytes) {
         throw bomb(`there is more than ${formatBytes(maxOutputBytes)} of it`);
@@ -83,22 +79,15 @@ export async function* decompress(
   }
 }
 
-function decoder(
+function decoded(
   compression: Compression,
   input: CountedInput,
-  inflate: Inflate,
+  decode: Decode,
 ): AsyncIterable<Uint8Array> {
-  switch (compression) {
-    case "none":
-      return input;
-    case "zstd":
-      return unzstd(input);
-    case "gzip":
-      return explained(inflate(input), input);
-  }
+  return compression === "none" ? input : explained(decode(compression, input), input);
 }
 
-/** zlib's errors say neither what was read nor what to do. */
+/** zlib's errors say neither what was read nor what to do; banger's own do. */
 async function* explained(
   output: AsyncIterable<Uint8Array>,
   input: CountedInput,

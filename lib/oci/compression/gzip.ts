@@ -1,84 +1,78 @@
-import { createGunzip, type Gunzip } from "node:zlib";
 import { KIB } from "../../base/units.ts";
+import { gunzipStream } from "./gzip_stream.ts";
+import { GunzipSteps } from "./zlib_steps.ts";
 
-/** As fast as larger ones, and what zlib throws away behind them is smaller. */
 const CHUNK_BYTES = 256 * KIB;
+
+/** Gives the memory that output goes to next. */
+export type NextBuffer = () => Uint8Array<ArrayBuffer> | Promise<Uint8Array<ArrayBuffer>>;
+
+/** The same memory again and again. */
+function reused(): NextBuffer {
+  const buffer = new Uint8Array(CHUNK_BYTES);
+  return () => buffer;
+}
 
 /**
  * Inflates gzip: one member or several; zeros behind the last one end it.
  *
- * node:zlib rather than DecompressionStream, which takes one member only and is slower; chunks as they come
- * rather than by iterating the stream, which joins and so copies them.
+ * node:zlib rather than DecompressionStream, which takes one member only and is slower.
  *
  * @param input its chunks may be reused when the next one is asked for
- * @returns chunks of up to 256 KiB
+ * @param nextBuffer asked again once the chunk before was read
+ * @returns chunks that begin where the buffers do; each but the last fills its own
  * @throws zlib's own error for a truncated or damaged stream, and for what is neither a member nor
  * begins with a zero behind the last member
  */
-export async function* gunzip(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const stream = createGunzip({ chunkSize: CHUNK_BYTES });
-  const output = new PausedOutput(stream);
-  const feeding = feed(stream, input);
-  try {
-    for (let chunk = await output.next(); chunk !== undefined; chunk = await output.next()) yield chunk;
-  } finally {
-    stream.destroy();
-    await feeding;
+export async function* gunzip(
+  input: AsyncIterable<Uint8Array>,
+  nextBuffer: NextBuffer = reused(),
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  using steps = GunzipSteps.open();
+  if (steps === undefined) return yield* rebuffered(gunzipStream(input), nextBuffer);
+  let buffer: Uint8Array<ArrayBuffer> | undefined;
+  let filled = 0;
+  for await (const chunk of input) {
+    for (let read = 0, isFull = true; isFull;) {
+      buffer ??= await nextBuffer();
+      ({ read, filled } = steps.step(chunk, buffer, { read, filled }));
+      isFull = filled === buffer.length;
+      if (!isFull) continue;
+      yield buffer;
+      buffer = undefined;
+      filled = 0;
+    }
+  }
+  // What zlib still holds back; then it says whether this may be the end.
+  for (let isFull = true; isFull;) {
+    buffer ??= await nextBuffer();
+    ({ filled } = steps.end(buffer, filled));
+    isFull = filled === buffer.length;
+    if (filled > 0) yield buffer.subarray(0, filled);
+    buffer = undefined;
+    filled = 0;
   }
 }
 
-/** Lets the stream run only while its next chunk is waited for, so that nothing piles up. */
-class PausedOutput {
-  readonly #stream: Gunzip;
-  readonly #chunks: Uint8Array[] = [];
-  #isOver = false;
-  #failure: { reason: unknown } | undefined;
-  #wake: () => void = () => {};
-
-  constructor(stream: Gunzip) {
-    this.#stream = stream;
-    stream.on("data", (chunk: Uint8Array) => {
-      this.#chunks.push(chunk);
-      stream.pause();
-      this.#wake();
-    });
-    stream.on("error", (reason: unknown) => {
-      this.#failure ??= { reason };
-      this.#wake();
-    });
-    for (const event of ["end", "close"]) {
-      stream.on(event, () => {
-        this.#isOver = true;
-        this.#wake();
-      });
+/** Copies chunks of any size into the caller's memory. */
+export async function* rebuffered(
+  chunks: AsyncIterable<Uint8Array>,
+  nextBuffer: NextBuffer,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  let buffer: Uint8Array<ArrayBuffer> | undefined;
+  let filled = 0;
+  for await (const chunk of chunks) {
+    for (let at = 0; at < chunk.length;) {
+      buffer ??= await nextBuffer();
+      const part = chunk.subarray(at, at + buffer.length - filled);
+      buffer.set(part, filled);
+      at += part.length;
+      filled += part.length;
+      if (filled < buffer.length) continue;
+      yield buffer;
+      buffer = undefined;
+      filled = 0;
     }
-    stream.pause();
   }
-
-  /** @returns undefined after the last */
-  async next(): Promise<Uint8Array | undefined> {
-    while (this.#chunks.length === 0 && !this.#isOver && this.#failure === undefined) {
-      const woken = new Promise<void>((resolve) => this.#wake = resolve);
-      this.#stream.resume();
-      await woken;
-    }
-    const chunk = this.#chunks.shift();
-    if (chunk === undefined && this.#failure !== undefined) throw this.#failure.reason;
-    return chunk;
-  }
-}
-
-/** Never rejects: a failure of the input ends the stream with that failure. */
-async function feed(stream: Gunzip, input: AsyncIterable<Uint8Array>): Promise<void> {
-  const closed = new Promise<void>((resolve) => stream.once("close", resolve));
-  try {
-    for await (const chunk of input) {
-      const taken = new Promise<void>((resolve) => stream.write(chunk, () => resolve()));
-      await Promise.race([taken, closed]);
-      if (stream.destroyed) return;
-    }
-    stream.end();
-  } catch (failure) {
-    stream.destroy(failure instanceof Error ? failure : new Error(String(failure)));
-  }
+  if (buffer !== undefined && filled > 0) yield buffer.subarray(0, filled);
 }

@@ -98,7 +98,8 @@ function deviceArguments(spec: MachineSpec): string[] {
       serial: drive.id,
       "write-cache": "on",
       rerror: "report",
-      werror: "enospc",
+      // A write that the host does not take pauses the machine; going on tries it again.
+      werror: "stop",
     });
   }
   if (spec.network.mode === "user") {

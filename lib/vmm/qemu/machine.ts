@@ -19,7 +19,7 @@ const STATUSES: Readonly<Record<string, MachineStatus>> = {
   "save-vm": "paused",
   "restore-vm": "paused",
   suspended: "paused",
-  "io-error": "out-of-space",
+  "io-error": "io-error",
   shutdown: "ended",
 };
 
@@ -56,7 +56,17 @@ export class QemuMachine implements Machine {
         `Cannot look at machine ${this.record.machineId}: QEMU tells no status`,
       );
     }
-    return STATUSES[String(answer.status)] ?? "failed";
+    const status = STATUSES[String(answer.status)] ?? "failed";
+    return status === "io-error" && await this.#isOutOfSpace() ? "out-of-space" : status;
+  }
+
+  /** Each disk says what became of its last write. Source: QEMU qapi/block-core.json, BlockDeviceIoStatus */
+  async #isOutOfSpace(): Promise<boolean> {
+    const disks = await this.#command("look at the disks of", { name: "query-block" });
+    return Array.isArray(disks) &&
+      disks.some((disk: unknown) =>
+        typeof disk === "object" && disk !== null && "io-status" in disk && disk["io-status"] === "nospace"
+      );
   }
 
   async pause(): Promise<void> {

@@ -1,6 +1,7 @@
 import { MuxGuest } from "../../../lib/guest/wire/mux_guest.ts";
 import { AGENT_PORT } from "../../../lib/guest/wire/protocol.ts";
 import { AgentClient } from "../../../lib/guest/client/agent_client.ts";
+import { SessionClient } from "../../../lib/guest/client/session_client.ts";
 import type { ExecSession } from "../../../lib/guest/client/exec_session.ts";
 import { runRelay } from "../../../lib/guest/relay/relay.ts";
 import type { ExecStart, ExitStatus } from "../../../lib/guest/wire/exec.ts";
@@ -8,12 +9,16 @@ import { realHost } from "../../../lib/sys/host.ts";
 import { openLibc } from "../../../agent/libc.ts";
 import { Poller } from "../../../agent/poller.ts";
 import { serveConnection } from "../../../agent/server.ts";
+import { Sessions } from "../../../agent/sessions/sessions.ts";
 
 /**
  * The agent on this host, as a guest's: its server behind a mux, the mux behind a relay, all on real
  * sockets. Everything but QEMU and the virtio-serial device.
  */
-export async function withAgent(act: (client: AgentClient) => Promise<void>): Promise<void> {
+export async function withAgent(
+  act: (client: AgentClient, sessions: SessionClient) => Promise<void>,
+  sessionsDirectory?: string,
+): Promise<void> {
   const host = realHost();
   const directory = await Deno.makeTempDir({ prefix: "banger-agent-" });
   const stop = new AbortController();
@@ -33,8 +38,10 @@ export async function withAgent(act: (client: AgentClient) => Promise<void>): Pr
   await ready.promise;
   using libc = openLibc();
   await using poller = new Poller(libc);
+  const descriptors = { libc, poller };
   const context = {
-    descriptors: { libc, poller },
+    descriptors,
+    sessions: new Sessions(descriptors, sessionsDirectory ?? `${directory}/sessions`, host.log),
     build: { version: "1.2.3", commit: "abc", builtAt: "2026-01-01T00:00:00Z" },
     log: host.log,
   };
@@ -50,7 +57,8 @@ export async function withAgent(act: (client: AgentClient) => Promise<void>): Pr
   // It ends with a failure where the relay goes first.
   const running = guest.run().catch(() => {});
   try {
-    await act(new AgentClient(host, { kind: "hybrid", path: `${directory}/hybrid` }));
+    const endpoint = { kind: "hybrid", path: `${directory}/hybrid` } as const;
+    await act(new AgentClient(host, endpoint), new SessionClient(host, endpoint));
   } finally {
     stop.abort();
     await relaying;

@@ -1,6 +1,6 @@
 /** Images from real places, filled into a sink that hashes. */
 import { ANONYMOUS } from "../../../lib/oci/registry/credentials.ts";
-import { SOURCE_WORKER_URL } from "../../../lib/oci/compression/worker_gunzip.ts";
+import { SOURCE_WORKER_URL } from "../../../lib/oci/compression/threaded.ts";
 import { Images } from "../../../lib/oci/images.ts";
 import { parsePlatform } from "../../../lib/oci/model/platform.ts";
 import { NO_REGISTRY_SETTINGS, type RegistrySettings } from "../../../lib/oci/registry/settings.ts";
@@ -25,7 +25,7 @@ export async function openImages(storeDirectory: string, settings: RegistrySetti
     store,
     settings,
     credentials: ANONYMOUS,
-    gunzipWorkerUrl: SOURCE_WORKER_URL,
+    decompressWorkerUrl: SOURCE_WORKER_URL,
   });
   return { images, store, [Symbol.asyncDispose]: () => ends.disposeAsync() };
 }

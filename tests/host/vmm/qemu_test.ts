@@ -5,11 +5,18 @@ import { qemuDriver } from "../../../lib/vmm/qemu/driver.ts";
 import { parseMachineRecord } from "../../../lib/vmm/record.ts";
 import { writeOverlay } from "../../../lib/vmm/qcow2.ts";
 import { watchBoot } from "../../../lib/vmm/watchdog.ts";
+import { smallDisk } from "./small_disk.ts";
 import { Bench, host, isError, reaped, tinyKernel } from "./tiny_guest.ts";
 
 const driver = qemuDriver(host);
 const kernel = await tinyKernel();
 const MIB = 1024 * 1024;
+
+/** A skipped test says why. */
+function isNot(what: string, isSo: boolean): boolean {
+  if (!isSo) console.log(`skipped below: this is not run as ${what}`);
+  return !isSo;
+}
 
 /** Runs a machine for one test and makes sure that nothing of it is left. */
 async function withMachine(spec: MachineSpec, body: (machine: Machine) => Promise<void>): Promise<void> {
@@ -143,6 +150,41 @@ Deno.test("what a guest writes goes to the overlay, and the image below stays as
     assert.match(bench.consoleText, /^written\r$/m);
   });
   assert.equal(Buffer.compare(await Deno.readFile(image), content), 0, "the image was written to");
+});
+
+Deno.test({
+  name: "a host disk that is full stops a machine that writes, and none of its bytes is lost",
+  ignore: isNot("root, who alone may mount a small disk", Deno.uid() === 0),
+  fn: async () => {
+    await using bench = await Bench.open();
+    await using disk = await smallDisk(`${bench.directory}/small`, 16);
+    const path = `${disk.path}/root.raw`;
+    await Deno.writeFile(path, new Uint8Array());
+    await Deno.truncate(path, 24 * MIB);
+    const drives = [{ id: "root", path, format: "raw", readOnly: false }] as const;
+    await withMachine(bench.spec(kernel, "fill", { drives }), async (machine) => {
+      const stopped = async () => await machine.status() === "out-of-space";
+      while (!(await stopped())) await host.clock.sleep(50);
+      await machine.resume(); // there is no room yet
+      while (!(await stopped())) await host.clock.sleep(50);
+      const adopted = await driver.adopt(machine.record);
+      assert.equal(await adopted?.status(), "out-of-space");
+      await disk.resize(64);
+      await adopted!.resume();
+      await bench.waitForConsole("filled: 24");
+      assert.equal(await machine.status(), "running");
+    });
+    const written = await Deno.readFile(path);
+    for (let block = 0; block < 24; block++) {
+      const line = `block ${block}\n`;
+      const expected = Buffer.from(line.repeat(Math.ceil(MIB / line.length)).slice(0, MIB));
+      assert.equal(
+        Buffer.compare(written.subarray(block * MIB, (block + 1) * MIB), expected),
+        0,
+        `block ${block}`,
+      );
+    }
+  },
 });
 
 Deno.test("two machines share one image below their overlays", async () => {

@@ -52,6 +52,13 @@ echo "mac: $($B cat /sys/class/net/eth0/address)"
   overlay: `echo "read: $($B head -c 12 /dev/vda)"
 printf 'from-guest!!' | $B dd of=/dev/vda conv=fsync,notrunc 2>/dev/null && echo "written"
 `,
+  fill: `i=0
+while [ $i -lt 24 ]; do
+  $B yes "block $i" | $B dd of=/dev/vda bs=1M count=1 seek=$i iflag=fullblock conv=fsync,notrunc 2>/dev/null || break
+  i=$((i + 1))
+done
+echo "filled: $i"
+`,
   network: `$B ip address add 10.0.2.15/24 dev eth0; $B ip link set eth0 up
 echo "answer: $(echo hello | $B nc -w 5 10.0.2.2 $port)"
 `,

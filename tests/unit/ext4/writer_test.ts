@@ -329,6 +329,7 @@ Deno.test("a failing disk's error reaches the caller, and nothing is left in the
   const failing = {
     readAt: disk.readAt.bind(disk),
     truncate: disk.truncate.bind(disk),
+    sizeBytes: disk.sizeBytes.bind(disk),
     writeAt: (bytes: Uint8Array, offsetBytes: number) =>
       ++writes > 2 ? Promise.reject(new Error("disk is gone")) : disk.writeAt(bytes, offsetBytes),
   };

@@ -28,7 +28,7 @@ Deno.test("qemuArguments() is exactly this for an emulated machine over virtio-s
     `{"driver":"file","filename":"${filename}","aio":"threads","discard":"unmap","read-only":${readOnly}}`;
   const disk = (id: string) =>
     `{"driver":"virtio-blk-device","drive":"${id}","id":"disk-${id}","serial":"${id}","write-cache":"on",` +
-    `"rerror":"report","werror":"enospc"}`;
+    `"rerror":"report","werror":"stop"}`;
   assert.deepEqual(args, [
     ...["-name", "banger-0123456789abcdef"],
     ...["-nodefaults", "-no-user-config", "-no-reboot"],

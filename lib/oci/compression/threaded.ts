@@ -1,23 +1,32 @@
+import { BangerError } from "../../base/errors.ts";
+import type { Codec, Decode } from "./codecs.ts";
 import { BUFFER_BYTES, BUFFERS, type FromWorker, type ToWorker } from "./worker_messages.ts";
 
 /** The worker's entry where banger runs from source. A bundle brings its own, bundled from the same file. */
-export const SOURCE_WORKER_URL = new URL("./gunzip_worker.ts", import.meta.url).href;
+export const SOURCE_WORKER_URL = new URL("./decompress_worker.ts", import.meta.url).href;
 
 /**
- * As `gunzip`, in a thread of its own, so that inflating goes on beside hashing and writing what was inflated.
- * Costs some 30 ms to start: for small input `gunzip` itself is quicker.
+ * Decompresses in a thread of its own, so that this goes on beside hashing and writing what came out. Costs some
+ * 30 ms to start: for small input `decodeHere` is quicker.
  *
  * @param workerUrl a file, since compiled executables have no other kind of worker
- * @param input its chunks are copied: they may be reused when the next one is asked for
- * @returns chunks of up to 256 KiB, each valid until the next is asked for
- * @throws an error with zlib's text; what the input throws
  */
-export async function* workerGunzip(
+export function decodeInThread(workerUrl: string): Decode {
+  return (codec, input) => decode(codec, input, workerUrl);
+}
+
+/**
+ * @param input its chunks are copied: they may be reused when the next one is asked for
+ * @returns chunks of up to 1 MiB, each valid until the next is asked for
+ * @throws an error with zlib's text; {BangerError} of the zstd decoder; what the input throws
+ */
+async function* decode(
+  codec: Codec,
   input: AsyncIterable<Uint8Array>,
   workerUrl: string,
 ): AsyncGenerator<Uint8Array> {
   const worker = new Worker(workerUrl, { type: "module" });
-  const thread = new InflatingThread(worker);
+  const thread = new DecodingThread(worker, codec);
   const feeding = thread.feed(input);
   try {
     yield* thread.outputs();
@@ -29,16 +38,18 @@ export async function* workerGunzip(
   }
 }
 
-class InflatingThread {
+class DecodingThread {
   readonly #worker: Worker;
   readonly #outputs: Uint8Array<ArrayBuffer>[] = [];
-  readonly #empty = Array.from({ length: BUFFERS }, () => new ArrayBuffer(BUFFER_BYTES));
+  readonly #empty: ArrayBuffer[] = [];
+  #made = 0;
   #isOver = false;
   #failure: { readonly reason: unknown } | undefined;
   #wake = Promise.withResolvers<void>();
 
-  constructor(worker: Worker) {
+  constructor(worker: Worker, codec: Codec) {
     this.#worker = worker;
+    this.#send({ kind: "begin", codec });
     worker.onmessage = (event: MessageEvent<FromWorker>) => this.#take(event.data);
     worker.onerror = (event) => {
       event.preventDefault();
@@ -50,7 +61,7 @@ class InflatingThread {
     if (message.kind === "output") this.#outputs.push(message.bytes);
     else if (message.kind === "empty") this.#empty.push(message.buffer);
     else if (message.kind === "output-end") this.#isOver = true;
-    else return this.#fail(new Error(message.message));
+    else return this.#fail(failureOf(message));
     this.#notify();
   }
 
@@ -93,6 +104,10 @@ class InflatingThread {
     while (!this.#hasStopped()) {
       const buffer = this.#empty.pop();
       if (buffer !== undefined) return buffer;
+      if (this.#made < BUFFERS) {
+        this.#made++;
+        return new ArrayBuffer(BUFFER_BYTES);
+      }
       await this.#wake.promise;
     }
     return undefined;
@@ -119,4 +134,8 @@ class InflatingThread {
     this.#isOver = true;
     this.#notify();
   }
+}
+
+function failureOf({ message, error }: Extract<FromWorker, { kind: "failure" }>): Error {
+  return error === undefined ? new Error(message) : new BangerError(error.code, error.message, error.hint);
 }

@@ -1,0 +1,24 @@
+import { gunzip, type NextBuffer, rebuffered } from "./gzip.ts";
+import { unzstd } from "./zstd/frames.ts";
+
+export type Codec = "gzip" | "zstd";
+
+/**
+ * Decompresses one stream: `decodeHere`, or `decodeInThread` where there is much of it.
+ *
+ * @returns chunks that are valid until the next is asked for
+ */
+export type Decode = (codec: Codec, input: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>;
+
+/** In this thread. */
+export const decodeHere: Decode = (codec, input) => codec === "gzip" ? gunzip(input) : unzstd(input);
+
+/** In this thread, into memory of the caller's: each chunk but the last fills what it was given. */
+export function decodeInto(
+  codec: Codec,
+  input: AsyncIterable<Uint8Array>,
+  nextBuffer: NextBuffer,
+): AsyncIterable<Uint8Array<ArrayBuffer>> {
+  // What comes out of zstd is a part of its window, which it goes on using.
+  return codec === "gzip" ? gunzip(input, nextBuffer) : rebuffered(unzstd(input), nextBuffer);
+}

@@ -1,0 +1,195 @@
+/** A staged repository into the guest: one tar through the agent, unpacked by banger's own busybox. */
+import { BangerError } from "../base/errors.ts";
+import type { Files } from "../base/host.ts";
+import { bytesOf, type ByteString, byteStringOfText } from "../base/tree.ts";
+import { quoteBytes } from "../base/tree_paths.ts";
+import type { TreeReader } from "../base/tree_reader.ts";
+import { BUSYBOX, guestFailure, runInGuest, type StartInGuest } from "./guest.ts";
+import type { StagedRepository } from "./stage.ts";
+import type { PresentFile } from "./survey.ts";
+import { tarEnd, type TarEntry, tarHeader, tarPadding } from "./tar_stream.ts";
+
+/** Where the repository lies in every guest. */
+export const GUEST_REPOSITORY = "/root/repo";
+/** The names that were sent, so that a refresh can take back what is gone outside. */
+const SENT_LIST = ".banger/repo.sent";
+const BATCH_BYTES = 256 * 1024;
+/** What the script answers where something else is in the way. */
+const OCCUPIED = 41;
+
+/**
+ * $1: where to. A refresh removes what was sent before, and nothing else: what builds left there and git
+ * ignores stays. A mark tells of one that was cut off.
+ */
+const RECEIVE = `
+set -e
+umask 022
+cd "$1"
+mkdir -p .banger
+if [ -e repo ] || [ -L repo ]; then
+  if [ -e .banger/repo.sent ]; then
+    : > .banger/repo.incomplete
+    (cd repo && xargs -0 rm -f -- < ../.banger/repo.sent)
+    rm -rf repo/.git
+    find repo -depth -mindepth 1 -type d -exec rmdir {} + 2> /dev/null || :
+  else
+    rmdir repo 2> /dev/null || exit ${OCCUPIED}
+  fi
+fi
+: > .banger/repo.incomplete
+tar -x -p -f -
+rm .banger/repo.incomplete
+if command -v git > /dev/null; then
+  git config --system --get-all safe.directory 2> /dev/null | grep -q -x -F "$1/repo" ||
+    git config --system --add safe.directory "$1/repo" || :
+fi
+`;
+
+/**
+ * Sends it. `GUEST_REPOSITORY` is then what the working tree outside is.
+ *
+ * @param now seconds since 1970
+ * @throws {BangerError} `wrong_state` where a file changes meanwhile; `already_exists` where the guest has
+ * something else there; `guest_failed`
+ */
+export async function sendRepository(
+  { files }: { readonly files: Pick<Files, "readStream" | "stat"> },
+  start: StartInGuest,
+  staged: StagedRepository,
+  tree: TreeReader,
+  present: readonly PresentFile[],
+  now: number,
+): Promise<void> {
+  const stream = repositoryTar({ files }, staged, tree, present, now);
+  const argv = [BUSYBOX, "sh", "-c", RECEIVE, "sh", "/root"];
+  const ended = await runInGuest(start, argv, { stdin: stream });
+  if (ended.code === 0) return;
+  if (ended.code === OCCUPIED) {
+    throw new BangerError(
+      "already_exists",
+      `Cannot send the repository: the VM has something else at ${GUEST_REPOSITORY}`,
+      "Move it away: banger vm exec NAME -- mv /root/repo /root/other",
+    );
+  }
+  throw guestFailure("send the repository", ended);
+}
+
+/** Everything below the guest's /root, `.git` last: what is cut off is no repository. */
+export async function* repositoryTar(
+  { files }: { readonly files: Pick<Files, "readStream" | "stat"> },
+  staged: StagedRepository,
+  tree: TreeReader,
+  present: readonly PresentFile[],
+  now: number,
+): AsyncGenerator<Uint8Array> {
+  const batch = new Batch();
+  const directory = (name: string, mode = 0o755) =>
+    batch.add(tarHeader({ kind: "directory", name: name as ByteString, mode, mtimeSeconds: now }));
+  const file = (name: ByteString, content: Uint8Array, mode = 0o644) => {
+    const entry = { kind: "file", name, mode, mtimeSeconds: now, sizeBytes: content.length } as const;
+    batch.add(tarHeader(entry), content, tarPadding(content.length));
+  };
+  directory("repo");
+  const sent = present.map(({ path }) => `${path}\0`).join("") as ByteString;
+  file(SENT_LIST as ByteString, bytesOf(sent), 0o600);
+  for (const entry of present) {
+    yield* workFile(batch, tree, entry);
+  }
+  for (
+    const name of [
+      "",
+      "/objects",
+      "/objects/pack",
+      "/objects/info",
+      "/refs",
+      "/refs/heads",
+      "/refs/tags",
+      "/info",
+    ]
+  ) {
+    directory(`repo/.git${name}`);
+  }
+  for (const [name, content] of staged.files) {
+    file(`repo/.git/${name}` as ByteString, content);
+    if (batch.isFull) yield batch.take();
+  }
+  for (const name of staged.packs) {
+    const path = `${staged.gitDirectory}/objects/pack/${name}`;
+    const sizeBytes = (await files.stat(path))?.sizeBytes ?? 0;
+    const tarName = byteStringOfText(`repo/.git/objects/pack/${name}`);
+    batch.add(tarHeader({ kind: "file", name: tarName, mode: 0o444, mtimeSeconds: now, sizeBytes }));
+    yield batch.take();
+    for await (const chunk of files.readStream(path, { offsetBytes: 0, sizeBytes })) yield chunk;
+    batch.add(tarPadding(sizeBytes));
+  }
+  batch.add(tarEnd());
+  yield batch.take();
+}
+
+function* workFile(batch: Batch, tree: TreeReader, { path, stat }: PresentFile): Generator<Uint8Array> {
+  const common = { name: `repo/${path}` as ByteString, mtimeSeconds: stat.mtimeSeconds };
+  if (stat.kind === "symlink") {
+    const entry: TarEntry = { ...common, kind: "symlink", mode: 0o777, target: tree.readLink(path) };
+    batch.add(tarHeader(entry));
+    if (batch.isFull) yield batch.take();
+    return;
+  }
+  using file = tree.open(path);
+  const { sizeBytes, mode, mtimeSeconds } = file.stat;
+  batch.add(tarHeader({ kind: "file", name: common.name, mode: mode & 0o777, mtimeSeconds, sizeBytes }));
+  for (let left = sizeBytes; left > 0;) {
+    if (batch.isFull) yield batch.take();
+    const count = batch.fill(left, (into) => file.read(into));
+    if (count === 0) {
+      throw new BangerError(
+        "wrong_state",
+        `Cannot send ${quoteBytes(path)}: it became shorter while it was read`,
+        "Run the command again",
+      );
+    }
+    left -= count;
+  }
+  batch.add(tarPadding(sizeBytes));
+  if (batch.isFull) yield batch.take();
+}
+
+/** Many small pieces as few large ones: each send has its price. */
+class Batch {
+  #buffer = new Uint8Array(BATCH_BYTES);
+  #length = 0;
+
+  get isFull(): boolean {
+    return this.#length >= BATCH_BYTES / 2;
+  }
+
+  add(...parts: readonly Uint8Array[]): void {
+    for (const part of parts) {
+      if (this.#length + part.length > this.#buffer.length) this.#grow(part.length);
+      this.#buffer.set(part, this.#length);
+      this.#length += part.length;
+    }
+  }
+
+  /** Lets `read` fill what is free, at most `limit` bytes. */
+  fill(limit: number, read: (into: Uint8Array) => number): number {
+    if (this.#length === this.#buffer.length) this.#grow(BATCH_BYTES);
+    const space = this.#buffer.subarray(this.#length, this.#length + limit);
+    const count = read(space);
+    this.#length += count;
+    return count;
+  }
+
+  /** What there is; the batch begins anew. */
+  take(): Uint8Array {
+    const taken = this.#buffer.subarray(0, this.#length);
+    this.#buffer = new Uint8Array(BATCH_BYTES);
+    this.#length = 0;
+    return taken;
+  }
+
+  #grow(bytes: number): void {
+    const larger = new Uint8Array(Math.max(this.#buffer.length * 2, this.#length + bytes));
+    larger.set(this.#buffer.subarray(0, this.#length));
+    this.#buffer = larger;
+  }
+}
