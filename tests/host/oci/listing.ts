@@ -1,6 +1,5 @@
 /** A directory of the host and a tree in memory as the same plain data, to be compared. */
 import { Buffer } from "node:buffer";
-import { createHash } from "node:crypto";
 import {
   bytesOf,
   type ByteString,
@@ -35,17 +34,46 @@ function line(shown: Shown): string {
   return [kind, mode.toString(8), `${uid}:${gid}`, mtime, what, ...xattrs.toSorted()].join(" ");
 }
 
-/** What FFI and find(1) see below `directory`, itself as "". */
-export async function listDirectory(directory: string): Promise<Listing> {
+/** Who looks at a directory: this host, or a guest's kernel. */
+export interface Observer {
+  /** @returns stdout of find(1), sha256sum(1), stat(1) */
+  run(program: string, args: readonly string[]): Promise<Uint8Array>;
+  /** Extended attributes as `name=hex`, by path. */
+  xattrs(directory: string, paths: readonly string[]): Promise<(path: string) => string[]>;
+}
+
+/** This host's kernel. */
+export const HOST: Observer = {
+  run,
+  xattrs: (_directory, paths) => {
+    using reader = xattrReader();
+    const found = new Map(paths.map((path) => [path, reader.of(path)]));
+    return Promise.resolve((path) => found.get(path) ?? []);
+  },
+};
+
+/**
+ * What is below `directory`, itself as "".
+ *
+ * @param not arguments of find(1) that leave something out
+ */
+export async function listDirectory(
+  directory: string,
+  observer: Observer = HOST,
+  not: readonly string[] = [],
+): Promise<Listing> {
   const fields = ["%P", "%y", "%m", "%U", "%G", "%T@", "%l", "%i"];
-  const found = splitZeros(await run("find", [directory, "-printf", `${fields.join("\\0")}\\0`]));
-  const hashes = await contentHashes(directory);
-  const devices = await deviceNumbers(directory);
-  using readXattrs = xattrReader();
+  const print = ["-printf", `${fields.join("\\0")}\\0`];
+  const found = splitZeros(await observer.run("find", [directory, ...not, ...print]));
+  const wholeOf = (path: string) => path === "" ? directory : `${directory}/${path}`;
+  const paths = found.filter((_, at) => at % fields.length === 0 && at + fields.length <= found.length);
+  const hashes = await contentHashes(directory, observer, not);
+  const devices = await deviceNumbers(directory, observer, not);
+  const xattrsOf = await observer.xattrs(directory, paths.map(wholeOf));
   const entries: { path: string; inode: string; text: string }[] = [];
   for (let i = 0; i + fields.length <= found.length; i += fields.length) {
     const [path, kind, mode, uid, gid, time, target, inode] = found.slice(i, i + fields.length) as string[];
-    const whole = path === "" ? directory : `${directory}/${path}`;
+    const whole = wholeOf(path!);
     entries.push({
       path: path!,
       inode: inode!,
@@ -56,7 +84,7 @@ export async function listDirectory(directory: string): Promise<Listing> {
         gid: Number(gid),
         mtime: nineDigits(time!),
         what: hashes.get(whole) ?? devices.get(whole) ?? target!,
-        xattrs: readXattrs.of(whole),
+        xattrs: xattrsOf(whole),
       }),
     });
   }
@@ -85,16 +113,23 @@ function splitZeros(bytes: Uint8Array): string[] {
   return byteString(bytes).split("\0");
 }
 
-async function contentHashes(directory: string): Promise<Map<string, string>> {
-  const output = splitZeros(
-    await run("find", [directory, "-type", "f", "-exec", "sha256sum", "--zero", "{}", "+"]),
-  );
+async function contentHashes(
+  directory: string,
+  observer: Observer,
+  not: readonly string[],
+): Promise<Map<string, string>> {
+  const args = [directory, ...not, "-type", "f", "-exec", "sha256sum", "--zero", "{}", "+"];
+  const output = splitZeros(await observer.run("find", args));
   return new Map(output.filter((text) => text !== "").map((text) => [text.slice(66), text.slice(0, 64)]));
 }
 
-async function deviceNumbers(directory: string): Promise<Map<string, string>> {
-  const args = [directory, "-type", "b,c", "-exec", "stat", "--printf=%n\\0%t:%T\\0", "{}", "+"];
-  const output = splitZeros(await run("find", args));
+async function deviceNumbers(
+  directory: string,
+  observer: Observer,
+  not: readonly string[],
+): Promise<Map<string, string>> {
+  const args = [directory, ...not, "-type", "b,c", "-exec", "stat", "--printf=%n\\0%t:%T\\0", "{}", "+"];
+  const output = splitZeros(await observer.run("find", args));
   const numbers = new Map<string, string>();
   for (let i = 0; i + 1 < output.length; i += 2) numbers.set(output[i]!, output[i + 1]!);
   return numbers;
@@ -168,23 +203,4 @@ function shownTime({ seconds, nanoseconds }: { seconds: number; nanoseconds: num
 function deviceText(inode: Inode): string {
   if (inode.kind !== "character-device" && inode.kind !== "block-device") return "";
   return `${inode.major.toString(16)}:${inode.minor.toString(16)}`;
-}
-
-/** A sink that keeps hashes only. */
-export function hashingSink() {
-  return {
-    begin: () => {
-      const hash = createHash("sha256");
-      let sizeBytes = 0;
-      return {
-        write: (chunk: Uint8Array) => {
-          hash.update(chunk);
-          sizeBytes += chunk.length;
-          return Promise.resolve();
-        },
-        end: () => Promise.resolve({ sizeBytes, token: hash.digest("hex") }),
-        abort: () => Promise.resolve(),
-      };
-    },
-  };
 }

@@ -1,4 +1,5 @@
-/** Images from real places, filled into a sink that hashes. */
+/** Images from real places, made into disks. */
+import { FilesystemWriter } from "../../../lib/ext4/writer.ts";
 import { ANONYMOUS } from "../../../lib/oci/registry/credentials.ts";
 import { SOURCE_WORKER_URL } from "../../../lib/oci/compression/threaded.ts";
 import { Images } from "../../../lib/oci/images.ts";
@@ -8,7 +9,9 @@ import { ContentStore } from "../../../lib/oci/store/content_store.ts";
 import { realHost } from "../../../lib/sys/host.ts";
 import { systemHttpClient } from "../../../lib/sys/http.ts";
 import { libc } from "../../../lib/sys/libc.ts";
-import { hashingSink, type Listing, listTree } from "./listing.ts";
+import { listDisk } from "./disk_listing.ts";
+import type { Listing } from "./listing.ts";
+import { temporaryDirectory } from "./tools.ts";
 
 // Opened once and for good by whoever locks a file first: here, so that no test seems to leak it.
 libc();
@@ -30,15 +33,34 @@ export async function openImages(storeDirectory: string, settings: RegistrySetti
   return { images, store, [Symbol.asyncDispose]: () => ends.disposeAsync() };
 }
 
-/** Pulls an image and lists its tree. */
-export async function pullListing(
+/** Pulls an image to a new ext4 disk, without banger's own files. @returns its digest */
+export async function pullToDisk(
   storeDirectory: string,
   source: string,
+  path: string,
   platform = "amd64",
-): Promise<{ listing: Listing; digest: string }> {
+): Promise<string> {
   await using opened = await openImages(storeDirectory);
   const { signal } = new AbortController();
   const found = await opened.images.find(source, parsePlatform(platform), signal);
-  const { root, digest } = await found.fill(hashingSink(), SILENT, signal);
-  return { listing: listTree(root, ({ content }) => content.token as string), digest };
+  await using disk = await realHost().files.open(path, { read: true, write: true, createNew: true });
+  await using writer = await FilesystemWriter.create(disk, {
+    uuid: new Uint8Array(16).fill(7),
+    timestamp: { seconds: 1_700_000_000, nanoseconds: 0 },
+  });
+  const { root, digest } = await found.fill(writer, SILENT, signal);
+  await writer.finish(root);
+  return digest;
+}
+
+/** Pulls an image, and lists the tree that is on its disk; e2fsck finds nothing wrong with that. */
+export async function pullListing(
+  storeDirectory: string,
+  source: string,
+  platform?: string,
+): Promise<{ listing: Listing; digest: string }> {
+  await using directory = await temporaryDirectory();
+  const disk = `${directory.path}/disk.ext4`;
+  const digest = await pullToDisk(storeDirectory, source, disk, platform);
+  return { listing: await listDisk(disk), digest };
 }

@@ -102,3 +102,25 @@ export async function pushToRegistry(layout: string, tag: string, to: string, mo
     `docker://${to}`,
   ]);
 }
+
+/** Pushes a layout's images, tagged by their architectures, and an index over them. @param to its reference */
+export async function pushIndex(layout: string, architectures: readonly string[], to: string): Promise<void> {
+  const [, repository, tag] = /^(.*):([^:/]+)$/.exec(to)!;
+  const manifestUrl = (name: string) => `http://${repository!.replace("/", "/v2/")}/manifests/${name}`;
+  const mediaType = "application/vnd.oci.image.manifest.v1+json";
+  const manifests = [];
+  for (const architecture of architectures) {
+    await pushToRegistry(layout, architecture, `${repository}:${architecture}`);
+    const pushed = await fetch(manifestUrl(architecture), { headers: { accept: mediaType } });
+    const size = (await pushed.arrayBuffer()).byteLength;
+    const digest = pushed.headers.get("docker-content-digest");
+    manifests.push({ mediaType, digest, size, platform: { os: "linux", architecture } });
+  }
+  const indexType = "application/vnd.oci.image.index.v1+json";
+  const response = await fetch(manifestUrl(tag!), {
+    method: "PUT",
+    headers: { "content-type": indexType },
+    body: JSON.stringify({ schemaVersion: 2, mediaType: indexType, manifests }),
+  });
+  assert.equal(response.status, 201, await response.text());
+}
