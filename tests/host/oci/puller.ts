@@ -38,7 +38,7 @@ export async function pullToDisk(
   storeDirectory: string,
   source: string,
   path: string,
-  platform = "amd64",
+  { platform = "amd64", sizeBytes }: { readonly platform?: string; readonly sizeBytes?: number } = {},
 ): Promise<string> {
   await using opened = await openImages(storeDirectory);
   const { signal } = new AbortController();
@@ -47,6 +47,7 @@ export async function pullToDisk(
   await using writer = await FilesystemWriter.create(disk, {
     uuid: new Uint8Array(16).fill(7),
     timestamp: { seconds: 1_700_000_000, nanoseconds: 0 },
+    ...(sizeBytes === undefined ? {} : { sizeBytes }),
   });
   const { root, digest } = await found.fill(writer, SILENT, signal);
   await writer.finish(root);
@@ -61,6 +62,6 @@ export async function pullListing(
 ): Promise<{ listing: Listing; digest: string }> {
   await using directory = await temporaryDirectory();
   const disk = `${directory.path}/disk.ext4`;
-  const digest = await pullToDisk(storeDirectory, source, disk, platform);
+  const digest = await pullToDisk(storeDirectory, source, disk, platform === undefined ? {} : { platform });
   return { listing: await listDisk(disk), digest };
 }

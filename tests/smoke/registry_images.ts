@@ -1,0 +1,156 @@
+/** Images in Debian's docker-registry, made by umoci, and what must become of them. */
+import assert from "node:assert/strict";
+import { CHANGES, MAKE_LOWER, setLowerXattrs } from "../host/oci/everything.ts";
+import { listDisk } from "../host/oci/disk_listing.ts";
+import { type Listing, listDirectory } from "../host/oci/listing.ts";
+import {
+  makeImage,
+  pushIndex,
+  pushToRegistry,
+  run,
+  startRegistry,
+  temporaryDirectory,
+  umociUnpack,
+} from "../host/oci/tools.ts";
+import { assertHolds } from "../host/oci/bangers_own.ts";
+import { banger, ok, STATE } from "./fixture.ts";
+import { makeTar, type Tree } from "./small_images.ts";
+
+/** A registry on loopback, and an image-layout to push from. */
+export interface Workshop {
+  readonly path: string;
+  readonly host: string;
+  readonly layout: string;
+}
+
+export async function openWorkshop(): Promise<Workshop & AsyncDisposable> {
+  const ends = new AsyncDisposableStack();
+  const { path } = ends.use(await temporaryDirectory());
+  const { host } = ends.use(await startRegistry(path));
+  return { path, host, layout: `${path}/layout`, [Symbol.asyncDispose]: () => ends.disposeAsync() };
+}
+
+/** An image of one layer. @param settings arguments of `umoci config` */
+export async function makeTreeImage(
+  { path, layout }: Workshop,
+  tag: string,
+  tree: Tree,
+  settings: readonly string[] = [],
+): Promise<void> {
+  await makeImage(layout, tag, [await makeTar(path, tag, tree)]);
+  if (settings.length > 0) await run("umoci", ["config", "--image", `${layout}:${tag}`, ...settings]);
+}
+
+/** Adds what the script changes as a layer: umoci makes the whiteouts. @param script runs in the root directory */
+export async function addLayer(
+  { path, layout }: Workshop,
+  tag: string,
+  script: string,
+  more: (root: string) => void = () => {},
+): Promise<void> {
+  const bundle = await Deno.makeTempDir({ dir: path });
+  const root = await umociUnpack(layout, tag, `${bundle}/b`);
+  await run("sh", ["-c", script], { cwd: root });
+  more(root);
+  await run("umoci", ["repack", "--image", `${layout}:${tag}`, `${bundle}/b`]);
+  await Deno.remove(bundle, { recursive: true });
+}
+
+export async function push({ host, layout }: Workshop, tag: string): Promise<string> {
+  const reference = `${host}/team/${tag}:v1`;
+  await pushToRegistry(layout, tag, reference);
+  return reference;
+}
+
+/** An index over this platform's image, which lies under the tag `amd64`, and another for arm64. */
+export async function pushAsIndex(workshop: Workshop, name: string): Promise<string> {
+  const { layout, host } = workshop;
+  await makeTreeImage(workshop, "arm64", { "architecture": "arm64" }, ["--architecture", "arm64"]);
+  const reference = `${host}/team/${name}:v1`;
+  await pushIndex(layout, ["amd64", "arm64"], reference);
+  return reference;
+}
+
+/** Pulls and compares what is on the disk with what umoci unpacks. @returns that */
+export async function pullAndCompare(
+  { path, layout }: Workshop,
+  tag: string,
+  reference: string,
+  name: string,
+): Promise<{ expected: Listing; rootfs: string }> {
+  assert.equal(await ok(["image", "pull", "--quiet", "--name", name, reference]), `${name}\n`);
+  const { id } = JSON.parse(await ok(["image", "show", name, "--json"])) as { id: string };
+  const rootfs = `${STATE}/images/${id}/rootfs.ext4`;
+  const bundle = `${path}/bundle-${tag}`;
+  const expected = await listDirectory(await umociUnpack(layout, tag, bundle));
+  await Deno.remove(bundle, { recursive: true });
+  // Hashing holes on the host would take longer than all else.
+  const listing = await listDisk(rootfs, ({ content }) => content.sizeBytes < 2 ** 30);
+  delete listing[BIG_FILE];
+  assertHolds(listing, expected);
+  return { expected, rootfs };
+}
+
+export const BIG_FILE = "big";
+/** Where the big file, which is else a hole, holds its text: across 4 GiB, and at the end. */
+export const BIG_FILE_PIECES = [[2 ** 32 - 5, "across 4G"], [5 * 2 ** 30, "the end"]] as const;
+/** More than one level of a hashed directory's index holds. */
+export const MANY_FILES = 5000;
+
+/** Debian's essential packages as one layer. Takes a while: start it early. */
+export async function makeDebianTar(directory: string): Promise<string> {
+  const tar = `${directory}/debian.tar`;
+  const hook = 'rm -rf "$1"/usr/share/man/* "$1"/usr/share/locale/* "$1"/usr/share/doc/*';
+  await run("mmdebstrap", [
+    "--quiet",
+    "--variant=essential",
+    "--include=attr",
+    "--dpkgopt=force-unsafe-io",
+    '--aptopt=Acquire::Languages "none"',
+    `--customize-hook=${hook}`,
+    "bookworm",
+    tar,
+  ]);
+  return tar;
+}
+
+/** Debian with everything that a tree can have below `/srv`, in layers with whiteouts. */
+export async function makeDebianImage(workshop: Workshop, tar: string): Promise<string> {
+  await makeImage(workshop.layout, "debian", [tar]);
+  const many = `mkdir many; i=0; while [ $i -lt ${MANY_FILES} ]; do : > many/entry-$i; i=$((i + 1)); done`;
+  const shrink = "rm -r usr/share/zoneinfo usr/share/perl5 usr/share/bash-completion";
+  await addLayer(
+    workshop,
+    "debian",
+    `${shrink} 2>/dev/null; cd srv; ${MAKE_LOWER}\n${many}`,
+    (root) => setLowerXattrs(`${root}/srv`),
+  );
+  for (const change of CHANGES) await addLayer(workshop, "debian", `cd srv; ${change}`);
+  // umoci would unpack it in full: it is pushed with the rest, but under another tag than the one it unpacks.
+  await run("umoci", ["tag", "--image", `${workshop.layout}:debian`, "debian-big"]);
+  const layer = await makeBigFileLayer(workshop.path);
+  await run("umoci", ["raw", "add-layer", "--image", `${workshop.layout}:debian-big`, layer]);
+  return await push(workshop, "debian-big");
+}
+
+async function makeBigFileLayer(directory: string): Promise<string> {
+  {
+    using big = await Deno.open(`${directory}/${BIG_FILE}`, { write: true, createNew: true });
+    for (const [at, text] of BIG_FILE_PIECES) {
+      await big.seek(at, Deno.SeekMode.Start);
+      await big.write(new TextEncoder().encode(text));
+    }
+  }
+  const tar = `${directory}/big.tar`;
+  await run("tar", ["--format=pax", "--sparse", "-C", directory, "-cf", tar, BIG_FILE]);
+  await Deno.remove(`${directory}/${BIG_FILE}`);
+  return tar;
+}
+
+export function removingImage(name: string): AsyncDisposable {
+  return {
+    async [Symbol.asyncDispose]() {
+      await banger(["image", "rm", name]);
+    },
+  };
+}
