@@ -109,7 +109,13 @@ export class Images {
         await using ends = new AsyncDisposableStack();
         const content = ends.use(await this.#content(source, found.manifest.layers, signal));
         const builder = new TreeBuilder(sink, this.#options.limits);
-        await replayLayers(content, found, builder, this.#options.decompressWorkerUrl, progress, signal);
+        try {
+          await replayLayers(content, found, builder, this.#options.decompressWorkerUrl, progress, signal);
+        } catch (failure) {
+          // A stored layer may have rotted since it was read: the next pull looks anew.
+          store.doubt(found.manifest.layers.map(({ digest }) => digest));
+          throw failure;
+        }
         if (source.place !== "host") {
           const sizeBytes = found.documents.get(found.digest)!.length;
           await store.nameImage(source.name, { mediaType: OCI_MANIFEST, digest: found.digest, sizeBytes });

@@ -105,7 +105,7 @@ async function treeOf(disk: string): Promise<string> {
 
 Deno.test("image pull makes a bootable disk of a registry's image, once, and of its layers what umoci unpacks", async () => {
   await using made = await registryWithImage();
-  await using _images = removingImages("web-v1", "web-v1-arm");
+  await using _images = removingImages("web-v1");
   const reference = `${made.host}/team/web:v1`;
   assert.equal(await ok(["image", "pull", reference]), "web-v1\n");
   const first = await image(reference);
@@ -154,59 +154,6 @@ Deno.test("pulls of one image at once share the work, and another goes on beside
   assert.equal(await ok(["image", "pull", `${made.host}/team/web:v2`]), "web-v1\n");
   assert.equal((await image(`${made.host}/team/web:v2`)).name, "web-v1");
 });
-
-Deno.test("of an index the host's platform is pulled, or the one that is asked for", async () => {
-  await using made = await registryWithImage();
-  await using _images = removingImages("multi", "arm");
-  const index = `${made.path}/index`;
-  for (const architecture of ["amd64", "arm64"]) {
-    await Deno.writeFile(`${made.path}/${architecture}.tar`, archive(file("architecture", architecture)));
-    await makeImage(index, architecture, [`${made.path}/${architecture}.tar`]);
-    await run("umoci", ["config", "--image", `${index}:${architecture}`, "--architecture", architecture]);
-  }
-  const root = JSON.parse(await Deno.readTextFile(`${index}/index.json`)) as { manifests: object[] };
-  const manifests = root.manifests.map((manifest, at) => ({
-    ...manifest,
-    annotations: undefined,
-    platform: { os: "linux", architecture: ["amd64", "arm64"][at] },
-  }));
-  await Deno.writeTextFile(
-    `${index}/index.json`,
-    JSON.stringify({ ...root, manifests: [await nestedIndex(index, manifests)] }),
-  );
-  const reference = `${made.host}/team/multi:latest`;
-  await run("skopeo", [
-    "copy",
-    "-q",
-    "--all",
-    "--dest-tls-verify=false",
-    `oci:${index}:all`,
-    `docker://${reference}`,
-  ]);
-  assert.equal(await ok(["image", "pull", reference]), "multi\n");
-  assert.equal(await ok(["image", "pull", reference, "--platform", "linux/arm64", "--name", "arm"]), "arm\n");
-  for (const [name, expected] of [["multi", "amd64"], ["arm", "arm64"]] as const) {
-    const disk = rootfs(await image(name));
-    assert.equal(new TextDecoder().decode(await run("debugfs", ["-R", "cat /architecture", disk])), expected);
-  }
-  await refused(["vm", "create", "--no-start", "--image", "arm"], 5, /it is for linux\/arm64/);
-  await refused(["image", "pull", reference, "--platform", "linux/s390x"], 3, /no image for linux\/s390x/);
-});
-
-/** Stores an index as a blob of a layout. @returns its descriptor, tagged `all` */
-async function nestedIndex(layout: string, manifests: readonly object[]): Promise<object> {
-  const mediaType = "application/vnd.oci.image.index.v1+json";
-  const bytes = new TextEncoder().encode(JSON.stringify({ schemaVersion: 2, mediaType, manifests }));
-  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  const hex = [...hash].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  await Deno.writeFile(`${layout}/blobs/sha256/${hex}`, bytes);
-  return {
-    mediaType,
-    digest: `sha256:${hex}`,
-    size: bytes.length,
-    annotations: { "org.opencontainers.image.ref.name": "all" },
-  };
-}
 
 Deno.test("a pull that fails says why and leaves nothing: a damaged layer, a lost one, no registry", async () => {
   const made = await registryWithImage();

@@ -1,13 +1,31 @@
-/** Images that no virtual machine was ever meant to boot: without init, glibc, shell, ssh server or all of them. */
+/**
+ * From Debian's own docker-registry to machines: images that no virtual machine was ever meant to boot, without
+ * init, glibc, shell, ssh server or all of them. Each is pulled, compared with what umoci unpacks, booted, used
+ * and stopped.
+ */
 import assert from "node:assert/strict";
+import { assertHolds } from "../host/oci/bangers_own.ts";
+import { listDirectory, type Listing } from "../host/oci/listing.ts";
 import { assertCleanFilesystem, banger, ok, refused, removing, STATE, until, vm } from "./fixture.ts";
-import { BUSYBOX, makeLayout, makeTar, type Tree } from "./small_images.ts";
+import { guestObserver } from "./guest_observer.ts";
+import {
+  addLayer,
+  BIG_FILE,
+  BIG_FILE_PIECES,
+  makeDebianImage,
+  makeDebianTar,
+  makeTreeImage,
+  MANY_FILES,
+  openWorkshop,
+  pullAndCompare,
+  push,
+  pushAsIndex,
+  removingImage,
+  type Workshop,
+} from "./registry_images.ts";
+import { applets, BUSYBOX } from "./small_images.ts";
 
 const LEAN = ["--cpus", "1", "--memory", "512M", "--quiet"];
-
-function applets(...names: string[]): Tree {
-  return Object.fromEntries(names.map((name) => [`bin/${name}`, { link: "busybox" }]));
-}
 
 async function imageShow(name: string): Promise<Record<string, unknown>> {
   return JSON.parse(await ok(["image", "show", name, "--json"])) as Record<string, unknown>;
@@ -37,40 +55,37 @@ async function enlargeRoot(name: string, by: string): Promise<void> {
   assert.equal(code, 0, new TextDecoder().decode(stderr));
 }
 
-function removingImage(name: string): AsyncDisposable {
-  return {
-    async [Symbol.asyncDispose]() {
-      await banger(["image", "rm", name]);
-    },
-  };
-}
-
-async function temporaryDirectory(): Promise<{ path: string } & AsyncDisposable> {
-  const path = await Deno.makeTempDir({ prefix: "banger-images-" });
-  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
-}
-
-Deno.test("an image of musl and busybox, with no init, boots, runs commands and ends cleanly", async (t) => {
-  await using directory = await temporaryDirectory();
-  const tar = await makeTar(directory.path, "musl", {
+/** Of an index over two platforms, one layer, without init and glibc. */
+async function pullMusl(workshop: Workshop): Promise<void> {
+  await makeTreeImage(workshop, "amd64", {
     "bin/busybox": BUSYBOX,
     ...applets("sh", "cat", "id", "ls", "ip", "mount", "sleep", "env", "tty"),
-    "lib/ld-musl-x86_64.so.1": "not for running: it only says what the image is",
+    "lib/ld-musl-x86_64.so.1": { copy: "/lib/ld-musl-x86_64.so.1" },
     // musl's own libgcc has the same name as glibc's; loading this one would end the agent.
     "lib/libgcc_s.so.1": "not for loading",
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/srv/app:/sbin/nologin\n",
     "etc/group": "root:x:0:\napp:x:1000:\nextra:x:77:app\n",
     "srv/app/file": "its own\n",
   });
-  await using _image = removingImage("any-musl");
-  assert.equal(await ok(["image", "pull", "--quiet", "--name", "any-musl", `tar:${tar}`]), "any-musl\n");
-  const { init, libc, hasSshServer, command } = await imageShow("any-musl");
-  assert.deepEqual({ init, libc, hasSshServer, command }, {
+  const reference = await pushAsIndex(workshop, "musl");
+  await pullAndCompare(workshop, "amd64", reference, "any-musl");
+  const { init, libc, hasSshServer, command, platform } = await imageShow("any-musl");
+  assert.deepEqual({ init, libc, hasSshServer, command, platform }, {
     init: "none",
     libc: "musl",
     hasSshServer: false,
     command: [],
+    platform: "linux/amd64",
   });
+  await using _arm = removingImage("any-arm");
+  await ok(["image", "pull", "--quiet", reference, "--platform", "linux/arm64", "--name", "any-arm"]);
+  await refused(["vm", "create", "--no-start", "--image", "any-arm"], 5, /it is for linux\/arm64/);
+  await refused(["image", "pull", reference, "--platform", "linux/s390x"], 3, /no image for linux\/s390x/);
+}
+
+async function muslMachine(t: Deno.TestContext, workshop: Workshop): Promise<void> {
+  await using _image = removingImage("any-musl");
+  await t.step("pull", () => pullMusl(workshop));
   await using _vm = removing("any-musl");
   await ok(["vm", "create", "--name", "any-musl", "--image", "any-musl", ...LEAN]);
   const sh = (script: string, ...flags: string[]) =>
@@ -79,6 +94,9 @@ Deno.test("an image of musl and busybox, with no init, boots, runs commands and 
   await t.step("stdin, stdout, stderr, exit code", async () => {
     const result = await sh("cat; echo err >&2; exit 7");
     assert.deepEqual(result, { code: 7, stdout: "in\n", stderr: "err\n" });
+  });
+  await t.step("the image's own C library runs", async () => {
+    assert.match((await sh("/lib/ld-musl-x86_64.so.1")).stderr, /^musl libc \(x86_64\)\nVersion 1\./);
   });
   await t.step("nothing of the agent's own C library reaches a command", async () => {
     assert.doesNotMatch((await sh("env")).stdout, /LD_|\/usr\/local\/lib\/banger/);
@@ -118,30 +136,32 @@ Deno.test("an image of musl and busybox, with no init, boots, runs commands and 
     "stop is clean; what was written is there after a start, on a disk made larger too",
     async () => {
       await sh("echo kept >/etc/kept");
-      await stopCleanly("any-musl", directory.path);
+      await stopCleanly("any-musl", workshop.path);
       const sizeMib = async () =>
         Number((await sh("busybox df -m / | busybox awk 'END { print $2 }'")).stdout);
       await enlargeRoot("any-musl", "+512M");
       await ok(["vm", "start", "any-musl", "--quiet"]);
       assert.equal((await sh("cat /etc/kept")).stdout, "kept\n");
       await until(async () => await sizeMib() > 1400, "the root file system has grown");
-      await stopCleanly("any-musl", directory.path);
+      await stopCleanly("any-musl", workshop.path);
     },
   );
-});
+}
 
-Deno.test("a FROM scratch image of one static program runs it, as its configuration says", async (t) => {
-  await using directory = await temporaryDirectory();
+async function scratchMachine(t: Deno.TestContext, workshop: Workshop): Promise<void> {
   // busybox under the name of one of its programs is that program and nothing else.
-  const layout = await makeLayout(directory.path, "scratch", { "printf": BUSYBOX, "app/data": "1\n" }, {
-    User: "65532:65531",
-    Env: ["PATH=/nowhere", "GREETING=hi"],
-    WorkingDir: "/app",
-    Entrypoint: ["/printf", "%s|"],
-    Cmd: ["from", "scratch 1"],
-  });
+  await makeTreeImage(workshop, "scratch", { "printf": BUSYBOX, "app/data": "1\n" }, [
+    "--config.user=65532:65531",
+    "--config.env=PATH=/nowhere",
+    "--config.env=GREETING=hi",
+    "--config.workingdir=/app",
+    "--config.entrypoint=/printf",
+    "--config.entrypoint=%s|",
+    "--config.cmd=from",
+    "--config.cmd=scratch 1",
+  ]);
   await using _image = removingImage("any-scratch");
-  await ok(["image", "pull", "--quiet", "--name", "any-scratch", `oci:${layout}`]);
+  await pullAndCompare(workshop, "scratch", await push(workshop, "scratch"), "any-scratch");
   const { init, libc, command, user } = await imageShow("any-scratch");
   assert.deepEqual({ init, libc, command, user }, {
     init: "none",
@@ -175,29 +195,42 @@ Deno.test("a FROM scratch image of one static program runs it, as its configurat
       /login shell\n0\n/,
     );
   });
-  await t.step("stop is clean", () => stopCleanly("any-scratch", directory.path));
-});
+  await t.step("stop is clean", () => stopCleanly("any-scratch", workshop.path));
+}
 
-Deno.test("an image with an init of its own kind and half an old glibc boots that init", async () => {
-  await using directory = await temporaryDirectory();
-  const tar = await makeTar(directory.path, "own", {
+/** Made of layers: what the upper ones hide must not be there, what they bring back must. */
+async function makeLayeredImage(workshop: Workshop): Promise<void> {
+  await makeTreeImage(workshop, "layers", {
     "bin/busybox": BUSYBOX,
-    ...applets("sh", "sleep", "mkdir", "mount", "poweroff", "sync", "cat"),
+    ...applets("sh", "sleep", "mkdir", "mount", "poweroff", "sync", "cat", "ls"),
     // Nothing of this would run: banger must not use it, nor replace it.
     "lib64/ld-linux-x86-64.so.2": "too old",
     "lib64/libc.so.6": { link: "libc-2.19.so" },
     "lib64/libc-2.19.so": "too old",
-    "sbin/init": "#!/bin/sh\n" +
-      "trap 'sync; mount -o remount,ro /; poweroff -f' USR1 USR2 TERM\n" +
-      "mkdir -p /run/own-init\n" +
-      "while :; do sleep 1 & wait; done\n",
+    "sbin/init": "of the lower layer: this one would not run",
+    "etc/gone": "of the lower layer",
+    "etc/back": "of the lower layer",
+    "opt/lower/hidden": "of the lower layer",
   });
+  const init = "#!/bin/sh\n" +
+    "trap 'sync; mount -o remount,ro /; poweroff -f' USR1 USR2 TERM\n" +
+    "mkdir -p /run/own-init\n" +
+    "while :; do sleep 1 & wait; done\n";
+  await addLayer(workshop, "layers", "rm etc/gone etc/back; rm -r opt/lower; mkdir opt/lower", (root) => {
+    Deno.writeTextFileSync(`${root}/sbin/init`, init);
+  });
+  await addLayer(workshop, "layers", "printf back > etc/back; printf upper > opt/lower/upper");
+}
+
+async function layeredMachine(workshop: Workshop): Promise<void> {
+  await makeLayeredImage(workshop);
   await using _image = removingImage("any-init");
-  await ok(["image", "pull", "--quiet", "--name", "any-init", `tar:${tar}`]);
+  await pullAndCompare(workshop, "layers", await push(workshop, "layers"), "any-init");
   const { init, libc } = await imageShow("any-init");
   assert.deepEqual({ init, libc }, { init: "other", libc: "glibc" });
   await using _vm = removing("any-init");
-  const script = "cat /proc/1/cmdline; echo; cat /lib64/ld-linux-x86-64.so.2; [ -d /run/own-init ] && cat";
+  const script = "cat /proc/1/cmdline; echo; cat /lib64/ld-linux-x86-64.so.2; [ -d /run/own-init ] && cat; " +
+    "ls /etc/gone 2>/dev/null; ls /opt/lower; cat /etc/back";
   const result = await banger([
     "vm",
     "run",
@@ -213,6 +246,75 @@ Deno.test("an image with an init of its own kind and half an old glibc boots tha
   ], {
     stdin: "in",
   });
-  assert.deepEqual(result, { code: 0, stdout: "/bin/sh\0/sbin/init\0\ntoo oldin", stderr: "" });
-  await stopCleanly("any-init", directory.path);
+  assert.deepEqual(result, { code: 0, stdout: "/bin/sh\0/sbin/init\0\ntoo oldinupper\nback", stderr: "" });
+  await stopCleanly("any-init", workshop.path);
+}
+
+/** Everything that the guest's kernel sees on the mounted disk is what umoci unpacks on this host. */
+async function debianMachine(t: Deno.TestContext, workshop: Workshop, tar: Promise<string>): Promise<void> {
+  const reference = await makeDebianImage(workshop, await tar);
+  await using _image = removingImage("any-debian");
+  const { expected } = await pullAndCompare(workshop, "debian", reference, "any-debian");
+  const { init, libc } = await imageShow("any-debian");
+  assert.deepEqual({ init, libc }, { init: "none", libc: "glibc" });
+  await using _vm = removing("any-debian");
+  await ok(["vm", "create", "--name", "any-debian", "--image", "any-debian", ...LEAN]);
+  const sh = (script: string) => ok(["vm", "exec", "any-debian", "--", "sh", "-c", script]);
+
+  await t.step("it is Debian", async () => {
+    assert.match(await sh("cat /etc/debian_version; dpkg --status bash"), /^12\.[^]*\nStatus: install ok/);
+  });
+  await t.step(
+    "the kernel reads back every name, kind, content, mode, owner, link, attribute and time",
+    async () => {
+      // Without what is mounted on it: the directories below are the image's.
+      await sh(`mkdir ${MOUNTED} && /run/banger/bin/busybox mount --bind / ${MOUNTED}`);
+      const not = ["usr/local/bin/banger-vsock-agent", BIG_FILE].flatMap((
+        path,
+      ) => ["-path", `${MOUNTED}/${path}`, "-o"]);
+      const skip = ["(", ...not.slice(0, -1), ")", "-prune", "-o"];
+      const listing = await listDirectory(MOUNTED, guestObserver("any-debian"), skip);
+      assertHolds(withoutBoot(listing), withoutBoot(expected));
+    },
+  );
+  await t.step("a file of 5 GiB and a hashed directory", async () => {
+    for (const [at, text] of BIG_FILE_PIECES) {
+      const read =
+        `dd if=/${BIG_FILE} iflag=skip_bytes,count_bytes skip=${at} count=${text.length} status=none`;
+      assert.equal(await sh(read), text);
+    }
+    assert.match(await sh(`stat -c '%s %b' /${BIG_FILE}`), /^5368709127 (8|16|24) *\n$/);
+    assert.equal(await sh("ls /srv/many | wc -l"), `${MANY_FILES}\n`);
+    assert.equal(
+      await sh("rm /srv/many/one-of-many-1234; echo > /srv/many/new; ls /srv/many | wc -l"),
+      `${MANY_FILES}\n`,
+    );
+  });
+  await t.step("stop is clean", () => stopCleanly("any-debian", workshop.path));
+}
+
+/** Where the guest sees its own root directory a second time. */
+const MOUNTED = "/run/root";
+/** What is written at each boot, and the directories that it is written to. */
+const OF_THIS_BOOT =
+  /^(lost\+found|usr\/lib(\/modules.*)?|etc(\/(hostname|hosts|resolv\.conf|inittab|ssh.*|profile\.d(\/banger\.sh)?))?)$/;
+
+function withoutBoot(listing: Listing): Listing {
+  return Object.fromEntries(Object.entries(listing).filter(([path]) => !OF_THIS_BOOT.test(path)));
+}
+
+Deno.test("images of a registry are what umoci unpacks, boot, run commands and end cleanly", async (t) => {
+  await using workshop = await openWorkshop();
+  // Most of a minute on a busy host: it goes on beside the first machines.
+  const tar = makeDebianTar(workshop.path);
+  tar.catch(() => {}); // its step tells
+  await t.step("musl and busybox, of an index", (t) => muslMachine(t, workshop));
+  await t.step("FROM scratch, one static program", (t) => scratchMachine(t, workshop));
+  await t.step(
+    "layers with whiteouts, an init of its own kind, half an old glibc",
+    () => layeredMachine(workshop),
+  );
+  await t.step("Debian's essential packages, in layers", (t) => debianMachine(t, workshop, tar));
+  // Nothing of it outlives the workshop, whichever step failed.
+  await Promise.allSettled([tar]);
 });

@@ -45,6 +45,8 @@ function parseGetfattr(text: string): Map<string, string[]> {
 function decodeValue(line: string): string {
   const at = line.indexOf("=");
   const value = line.slice(at + 1);
-  const hex = value.startsWith("0x") ? value.slice(2) : Buffer.from(value.replaceAll('"', "")).toString("hex");
+  const hex = value.startsWith("0x")
+    ? value.slice(2)
+    : Buffer.from(value.replaceAll('"', "")).toString("hex");
   return `${line.slice(0, at)}=${hex}`;
 }

@@ -36,8 +36,8 @@ export class ContentStore {
   readonly directory: string;
   readonly #ingestDirectory: string;
   readonly #downloads = new Map<Digest, BlobDownload>();
-  /** Checked by this process, and not written by anybody since. */
-  readonly #verified = new Set<Digest>();
+  /** Checked by this process; the file's time then. Whoever writes to the file changes it. */
+  readonly #verified = new Map<Digest, number>();
   readonly #pins = new Map<Digest, number>();
 
   private constructor(
@@ -95,7 +95,7 @@ export class ContentStore {
 
   /**
    * Whether a blob is there and right. One that is not right is removed, so that it is fetched again. Each is
-   * read once in a process.
+   * read once in a process, and again where it was written to or is in doubt.
    */
   async verify(descriptor: Descriptor): Promise<boolean> {
     const { digest, sizeBytes } = descriptor;
@@ -106,14 +106,25 @@ export class ContentStore {
       return false;
     }
     const isSized = stat.kind === "file" && stat.sizeBytes === sizeBytes;
-    if (isSized && this.#verified.has(digest)) return true;
+    if (isSized && this.#verified.get(digest) === stat.mtimeMs) return true;
     if (isSized && await this.#hashFile(path, digest) === digest) {
-      this.#verified.add(digest);
+      this.#verified.set(digest, stat.mtimeMs);
       return true;
     }
     this.#verified.delete(digest);
     await this.#host.files.remove(path);
     return false;
+  }
+
+  /** Takes back what was found right: for blobs whose content turned out not to make sense. */
+  doubt(digests: readonly Digest[]): void {
+    for (const digest of digests) this.#verified.delete(digest);
+  }
+
+  /** A blob that was checked on its way here. */
+  async #published(digest: Digest): Promise<void> {
+    const stat = await this.#host.files.stat(this.blobPath(digest));
+    if (stat !== undefined) this.#verified.set(digest, stat.mtimeMs);
   }
 
   async #hashFile(path: string, like: Digest): Promise<Digest> {
@@ -168,7 +179,7 @@ export class ContentStore {
         throw new BangerError("corrupt_data", `Cannot use ${expected}: its content has another digest`);
       }
       await files.rename(path, this.blobPath(digest));
-      this.#verified.add(digest);
+      await this.#published(digest);
       return { digest, sizeBytes };
     } catch (failure) {
       await files.remove(path);
@@ -199,7 +210,8 @@ export class ContentStore {
     const paths = { partial: this.#newIngestPath(), final: this.blobPath(digest) };
     const download = new BlobDownload(this.#host, descriptor, paths, open);
     this.#downloads.set(digest, download);
-    download.done.then(() => this.#verified.add(digest), () => {}).then(() => this.#downloads.delete(digest));
+    const settled = download.done.then(() => this.#published(digest)).catch(() => {}); // whoever reads it is told
+    void settled.then(() => this.#downloads.delete(digest));
     return download;
   }
 

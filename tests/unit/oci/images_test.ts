@@ -64,6 +64,27 @@ Deno.test("a damaged blob in the store is found and fetched again", async () => 
   assert.deepEqual(new Uint8Array(again), LAYER);
 });
 
+Deno.test("a blob that was damaged after it was checked is found, at once or by the pull after the one that fails", async () => {
+  await using world = await scriptedWorld();
+  serveImage(world.http, IMAGE);
+  await world.pull();
+  const path = `${world.directory}/store/blobs/sha256/${digestOf(LAYER).slice(7)}`;
+  const damaged = LAYER.slice();
+  damaged[600]! ^= 1;
+  const { mtime } = await Deno.stat(path);
+  await Deno.writeFile(path, damaged);
+  await Deno.utime(path, new Date(), new Date(0));
+  assert.deepEqual(await world.pull(), { f: "content" });
+  // A disk that rots does not tell.
+  await Deno.utime(path, new Date(), mtime!);
+  await world.pull();
+  await Deno.writeFile(path, damaged);
+  await Deno.utime(path, new Date(), mtime!);
+  await rejectsWith(world.pull(), "corrupt_data", /not what the image's configuration says/);
+  assert.deepEqual(await world.pull(), { f: "content" });
+  await world.assertClean();
+});
+
 Deno.test("R1 a layer of another digest is refused", async () => {
   await using world = await scriptedWorld();
   serveImage(world.http, IMAGE);
