@@ -60,6 +60,8 @@ export interface Files {
   rename(from: string, to: string): Promise<void>;
   /** Does not follow a last symlink. */
   stat(path: string): Promise<FileStat | undefined>;
+  /** With every symlink followed. @returns undefined where it leads nowhere */
+  realPath(path: string): Promise<string | undefined>;
   /** Names, sorted; empty for an absent directory. */
   list(path: string): Promise<string[]>;
   open(path: string, options: OpenOptions): Promise<RandomAccessFile>;

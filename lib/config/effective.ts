@@ -21,6 +21,8 @@ export interface Setting {
 export function settings(config: ConfigFile, lines: ReadonlyMap<string, number>): Setting[] {
   const { defaults, vmm, disks, trash, registries } = config;
   const all: [string[], unknown][] = [
+    // Keys of no table come before the first one.
+    [["file_sync"], config.file_sync],
     [["defaults", "image"], defaults.image ?? VM_DEFAULTS.image],
     [["defaults", "kernel"], defaults.kernel ?? VM_DEFAULTS.kernel],
     [["defaults", "cpus"], defaults.cpus ?? VM_DEFAULTS.cpus],
@@ -36,6 +38,7 @@ export function settings(config: ConfigFile, lines: ReadonlyMap<string, number>)
     ]),
     ...Object.entries(vmm).map(([name, value]): [string[], unknown] => [["vmm", name], value]),
     [["disks", "reserve"], sizeText(disks.reserve ?? VM_DEFAULTS.reserveBytes)],
+    [["agents", "credentials"], config.agents.credentials],
     [["trash", "keep"], durationText(trash.keep ?? TRASH_KEEP_MS)],
     [["registries", "insecure"], registries.insecure],
     [["registries", "mirrors"], registries.mirrors],

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { createVmSchema } from "../api/contract.ts";
+import { AGENT_TOOLS } from "../base/agent_tools.ts";
 import { MIB, parseDurationMs, parseSizeBytes } from "../base/units.ts";
 
 /**
@@ -65,10 +66,36 @@ export const disksSchema = z.object({
   reserve: written(parseSizeBytes).optional(),
 }).strict();
 
+const hostPath = z.string().max(4096).regex(
+  /^(~\/|\/)[^\0]*$/,
+  "write an absolute path, or one that begins with ~/",
+);
+const guestPath = hostPath.refine(
+  (path) => path.split("/").filter((part) => part !== "" && part !== "." && part !== "~").length > 0,
+  "write the path of a file or a directory below the root",
+).refine((path) => !path.split("/").includes(".."), "write it without ..");
+
+/** Files of the host that every machine gets at its start. */
+export const fileSyncSchema = z.object({
+  host: hostPath,
+  /** Default: the same path, where that begins with ~/. */
+  guest: guestPath.optional(),
+}).strict().refine(
+  ({ host, guest }) => guest !== undefined || host.startsWith("~/"),
+  { message: 'say where it goes: guest = "/path"', path: ["guest"] },
+);
+
+export const agentsSchema = z.object({
+  /** Whose credentials every machine gets. */
+  credentials: z.array(z.enum(AGENT_TOOLS)).default([]),
+}).strict();
+
 export const configSchema = z.object({
   defaults: defaultsSchema.default({}),
   vmm: vmmSchema.default({}),
   disks: disksSchema.default({}),
+  file_sync: z.array(fileSyncSchema).default([]),
+  agents: agentsSchema.default({ credentials: [] }),
   trash: trashSchema.default({}),
   registries: registriesSchema.default({ insecure: [], mirrors: [] }),
 }).strict();

@@ -142,7 +142,8 @@ async function wire(parts: Parts) {
     ),
     guest: guestProbe(host),
     trashKeepMs: async () => (await readConfig(host.files, paths.configFile)).trash.keep ?? TRASH_KEEP_MS,
-    settings: async () => vmSettings(await readConfig(host.files, paths.configFile)),
+    settings: async () =>
+      vmSettings(await readConfig(host.files, paths.configFile), self.environment("HOME")),
     ensureImage: (name, progress, signal) => images.ensure(name, progress, signal),
     ensureKernel: async (name: string, progress: Progress, signal: AbortSignal) => {
       const parsed = parseKernelName(name);

@@ -23,6 +23,7 @@ export function systemFiles(clock: Clock): Files {
     remove: (path) => attempt(`remove ${path}`, () => remove(path)),
     rename: (from, to) => attempt(`rename ${from} to ${to}`, () => Deno.rename(from, to)),
     stat,
+    realPath,
     list,
     open: async (path, options) =>
       isKernelPath(path)
@@ -144,6 +145,16 @@ async function stat(path: string): Promise<FileStat | undefined> {
     const code = systemCode(thrown);
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
     throw osError(`look at ${path}`, thrown);
+  }
+}
+
+async function realPath(path: string): Promise<string | undefined> {
+  try {
+    return await Deno.realPath(path);
+  } catch (thrown) {
+    const code = systemCode(thrown);
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw osError(`follow ${path}`, thrown);
   }
 }
 

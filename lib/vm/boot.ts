@@ -1,6 +1,7 @@
 import { BangerError } from "../base/errors.ts";
 import type { ProcessIdentity, Progress } from "../base/host.ts";
 import { withRollback } from "../base/steps.ts";
+import type { SyncedEntry } from "../guest/config/synced_files.ts";
 import type { Kernel } from "../kernel/manifest.ts";
 import { vmPaths } from "../store/paths.ts";
 import type { ImageRecord, Vm } from "../store/records.ts";
@@ -10,6 +11,7 @@ import { watchBoot } from "../vmm/watchdog.ts";
 import { writeConfigDisk } from "./config_disk.ts";
 import { beginConsole, lastLines, readBootConsole } from "./console.ts";
 import type { VmDeps } from "./deps.ts";
+import { collectSyncedFiles } from "./file_sync.ts";
 import { machineSpec } from "./machine_spec.ts";
 import type { MachineState } from "./machine_state.ts";
 import { stopProcess } from "./processes.ts";
@@ -47,8 +49,10 @@ export async function bootMachine(
 ): Promise<Booted> {
   const { host, paths, events } = deps;
   const files = vmPaths(paths, vm.id);
+  const synced = await collectSyncedFiles(host.files, (await deps.settings()).fileSync);
+  for (const note of synced.notes) progress.note(note);
   for (let attempt = 1;; attempt++) {
-    const booted = await launch(deps, vm, parts, onLaunched, signal);
+    const booted = await launch(deps, vm, { ...parts, syncedFiles: synced.entries }, onLaunched, signal);
     progress.stage(attempt === 1 ? "booting" : "booting again");
     const outcome = await watchOrStop(deps, vm, booted, signal);
     if (outcome === "up") return booted;
@@ -93,7 +97,7 @@ async function watchOrStop(
 async function launch(
   deps: VmDeps,
   vm: Vm,
-  parts: BootParts,
+  parts: BootParts & { readonly syncedFiles: readonly SyncedEntry[] },
   onLaunched: (state: MachineState) => void,
   signal: AbortSignal,
 ): Promise<Booted> {
@@ -104,7 +108,7 @@ async function launch(
     host.log("warn", "undo failed", { vm: vm.name, step, reason });
   return await withRollback(async (step) => {
     signal.throwIfAborted();
-    await writeConfigDisk(host.files, paths, vm, parts.image);
+    await writeConfigDisk(host.files, paths, vm, parts.image, parts.syncedFiles);
     await step("runtime directory", async () => {
       await host.files.remove(runtime);
       await host.files.makeDirectory(runtime, 0o700);

@@ -1,5 +1,6 @@
 import type { Files } from "../base/host.ts";
 import { type BootConfig, buildConfigTar, QEMU_USER_NETWORK } from "../guest/config/config_tar.ts";
+import type { SyncedEntry } from "../guest/config/synced_files.ts";
 import { knownHostsLine } from "../guest/ssh/client_arguments.ts";
 import { generateSshKeyPair } from "../guest/ssh/keys.ts";
 import { type Paths, sshPaths, vmPaths } from "../store/paths.ts";
@@ -40,7 +41,13 @@ export async function writeKnownHosts(
 }
 
 /** Writes what the guest is told at this boot. */
-export async function writeConfigDisk(files: Files, paths: Paths, vm: Vm, image: ImageRecord): Promise<void> {
+export async function writeConfigDisk(
+  files: Files,
+  paths: Paths,
+  vm: Vm,
+  image: ImageRecord,
+  syncedFiles: readonly SyncedEntry[],
+): Promise<void> {
   const { hostKey, configDisk } = vmPaths(paths, vm.id);
   const { config } = image;
   const boot: BootConfig = {
@@ -63,6 +70,7 @@ export async function writeConfigDisk(files: Files, paths: Paths, vm: Vm, image:
     },
     environment: { ...config.environment, ...vm.spec.environment },
     ...(vm.spec.gitIdentity ? { gitIdentity: vm.spec.gitIdentity } : {}),
+    syncedFiles,
   };
   await files.writeAtomic(configDisk, buildConfigTar(boot), 0o600);
 }

@@ -7,7 +7,7 @@ import type { Drivers } from "../vmm/drivers.ts";
 import type { VmEvents } from "./events.ts";
 import type { GuestProbe } from "./guest_probe.ts";
 import type { VmRecordKeeper } from "./record_keeper.ts";
-import type { VmSettings } from "./settings.ts";
+import type { VmSettings } from "./host_settings.ts";
 
 /** What the lifecycle of VMs works with; `daemon.ts` builds it. */
 export interface VmDeps {

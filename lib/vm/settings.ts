@@ -143,9 +143,3 @@ export async function ensureWorkDiskSize(
   await file.truncate(vm.spec.workDiskBytes);
   await file.sync();
 }
-
-/** What the user's configuration says of running VMs; asked whenever it counts. */
-export interface VmSettings {
-  /** Free on the host's disk before a VM starts, and before one that was paused for want of space goes on. */
-  readonly reserveBytes: number;
-}

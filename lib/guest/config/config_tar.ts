@@ -1,7 +1,8 @@
 import { BangerError } from "../../base/errors.ts";
 import { quote } from "../../base/names.ts";
 import type { GuestConfig } from "../wire/config.ts";
-import { type UstarFile, writeUstar } from "./ustar.ts";
+import { type SyncedEntry, syncedFilesTar } from "./synced_files.ts";
+import { type UstarEntry, writeUstar } from "./ustar.ts";
 
 /** How the machine's network card is set up; nothing in it is asked for by DHCP. */
 export interface GuestNetwork {
@@ -29,6 +30,8 @@ export interface BootConfig {
   readonly gitIdentity?: { readonly name: string; readonly email: string };
   /** For every command and login shell. */
   readonly environment: Readonly<Record<string, string>>;
+  /** Put over what the guest has of that name. */
+  readonly syncedFiles?: readonly SyncedEntry[];
 }
 
 /** QEMU's user-mode network hands out the same addresses to every machine. */
@@ -47,7 +50,7 @@ export const QEMU_USER_NETWORK: GuestNetwork = {
  * of an environment variable that no shell takes, an address that is none
  */
 export function buildConfigTar(config: BootConfig): Uint8Array<ArrayBuffer> {
-  const files: UstarFile[] = [];
+  const files: UstarEntry[] = [];
   const add = (name: string, text: string, mode = 0o644) =>
     files.push({ name, mode, content: new TextEncoder().encode(text) });
   add("config.json", `${JSON.stringify(config.guest, undefined, 2)}\n`);
@@ -68,6 +71,10 @@ export function buildConfigTar(config: BootConfig): Uint8Array<ArrayBuffer> {
   // It may hold credentials.
   if (environment.length > 0) add("environment", lines(environment), 0o600);
   if (config.gitIdentity) add("gitconfig", gitConfigText(config.gitIdentity));
+  // Last: where it does not fit the guest's memory, everything else is unpacked already.
+  if (config.syncedFiles?.length) {
+    files.push({ name: "files.tar", mode: 0o600, content: syncedFilesTar(config.syncedFiles) });
+  }
   return writeUstar(files);
 }
 

@@ -164,6 +164,18 @@ fi
 '
 }
 
+# Files of the host's configuration come first: what banger itself adds to one of them is not lost.
+apply_files() {
+  [ -s "$config/files.tar" ] || return 0
+  umask 022
+  tar -x -p -f "$config/files.tar" -C "$root/"
+  unpacked=$?
+  # They lie in the guest's memory.
+  rm -f "$config/files.tar"
+  return "$unpacked"
+}
+
+part "the synced files" apply_files
 part "the host name" apply_hostname
 part "the network" apply_network
 part "the authorized keys" apply_authorized_keys

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { syncedFilesTar } from "../../../lib/guest/config/synced_files.ts";
 import { NETWORK_BOOTSTRAP } from "../../../lib/guest/files/network_bootstrap.ts";
 import { modeOf, requireTools, run, temporaryDirectory, write } from "./tools.ts";
 
@@ -27,6 +28,48 @@ async function makeGuest(directory: string, [shell, args]: [string, string[]]): 
   await write(`${config}/gitconfig`, "[user]\n\tname = Ann\n");
   const env = { BANGER_ROOT: root, BANGER_CONFIG: config };
   return { root, config, apply: async () => await run(shell, [...args, script], { env }) };
+}
+
+for (const shell of SHELLS) {
+  Deno.test(`network-bootstrap in ${shell[0]} unpacks synced files over what is there, and takes nothing else away`, async () => {
+    await using directory = await temporaryDirectory();
+    const { root, config, apply } = await makeGuest(directory.path, shell);
+    const text = (content: string) => new TextEncoder().encode(content);
+    const long = `/root/.config/${"long-".repeat(30)}name`;
+    await Deno.chmod(`${root}/root`, 0o750);
+    await write(`${root}/root/.config/tool/old`, "kept");
+    await write(`${root}/root/.netrc`, "an older one");
+    await Deno.writeFile(
+      `${config}/files.tar`,
+      syncedFilesTar([
+        { kind: "file", path: "/root/.netrc", mode: 0o600, content: text("secret") },
+        { kind: "directory", path: "/root/.config/tool", mode: 0o711 },
+        { kind: "file", path: "/root/.config/tool/run me", mode: 0o755, content: text("#!/bin/sh\n") },
+        { kind: "directory", path: "/root/.config/tool/\u00e9", mode: 0o700 },
+        { kind: "file", path: long, mode: 0o640, content: text("long") },
+        { kind: "file", path: "/root/.gitconfig", mode: 0o644, content: text("[user]\n\tname = Own\n") },
+      ]),
+    );
+    assert.deepEqual(await apply(), { code: 0, stdout: "", stderr: "" });
+    const read = (path: string) => Deno.readTextFileSync(`${root}${path}`);
+    assert.equal(read("/root/.netrc"), "secret");
+    assert.equal(read("/root/.config/tool/old"), "kept");
+    assert.equal(read(long), "long");
+    assert.equal(read("/root/.gitconfig"), "[user]\n\tname = Own\n", "a synced identity wins");
+    const modes = ["/root", "/root/.netrc", "/root/.config/tool", "/root/.config/tool/run me"];
+    assert.deepEqual(await Promise.all(modes.map((path) => modeOf(root + path))), [
+      "750",
+      "600",
+      "711",
+      "755",
+    ]);
+    assert.equal(await modeOf(`${root}/root/.config/tool/\u00e9`), "700");
+    assert.ok(
+      !Deno.readDirSync(config).some(({ name }) => name === "files.tar"),
+      "it takes no memory any more",
+    );
+    assert.deepEqual(await apply(), { code: 0, stdout: "", stderr: "" });
+  });
 }
 
 const HOSTS = "127.0.0.1 localhost\n10.1.2.3 build\n# banger begin\n127.0.1.1 web.vm web\n# banger end\n";

@@ -11,7 +11,15 @@ function read(text: string | undefined) {
   return readConfig(files, "/config.toml");
 }
 
-const EMPTY = { defaults: {}, vmm: {}, disks: {}, trash: {}, registries: { insecure: [], mirrors: [] } };
+const EMPTY = {
+  defaults: {},
+  vmm: {},
+  disks: {},
+  file_sync: [],
+  agents: { credentials: [] },
+  trash: {},
+  registries: { insecure: [], mirrors: [] },
+};
 
 Deno.test("readConfig() takes a missing file for an empty one", async () => {
   assert.deepEqual(await read(undefined), EMPTY);

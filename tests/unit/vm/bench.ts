@@ -109,7 +109,7 @@ function open(directory: string, hostParts: Partial<Host>): Bench {
       }),
     },
     guest: { isUp: () => Promise.resolve(true), powerOff: refuse, growWorkDisk: () => Promise.resolve() },
-    settings: () => Promise.resolve({ reserveBytes: 1 }),
+    settings: () => Promise.resolve({ reserveBytes: 1, fileSync: [] }),
     ensureImage: refuse,
     ensureKernel: refuse,
     trashKeepMs: () => Promise.resolve(60_000),
