@@ -72,7 +72,8 @@ export function guestFailure(
   action: string,
   { code, stderr }: { code: number; stderr: string },
 ): BangerError {
-  const words = stderr.trim().split("\n").at(-1) ?? "";
+  const lines = stderr.trim().split("\n");
+  const words = lines.find((line) => /^(fatal|error|tar):/.test(line)) ?? lines.at(-1) ?? "";
   return new BangerError(
     "guest_failed",
     `Cannot ${action}: ${

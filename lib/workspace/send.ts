@@ -9,6 +9,8 @@ import type { StagedRepository } from "./stage.ts";
 import type { PresentFile } from "./survey.ts";
 import { tarEnd, type TarEntry, tarHeader, tarPadding } from "./tar_stream.ts";
 
+/** What the repository lies in: the work disk of every guest. */
+export const GUEST_HOME = "/root";
 /** Where the repository lies in every guest. */
 export const GUEST_REPOSITORY = "/root/repo";
 /** The names that were sent, so that a refresh can take back what is gone outside. */
@@ -29,8 +31,7 @@ mkdir -p .banger
 if [ -e repo ] || [ -L repo ]; then
   if [ -e .banger/repo.sent ]; then
     : > .banger/repo.incomplete
-    (cd repo && xargs -0 rm -f -- < ../.banger/repo.sent)
-    rm -rf repo/.git
+    (cd repo && xargs -0 rm -rf -- < ../.banger/repo.sent)
     find repo -depth -mindepth 1 -type d -exec rmdir {} + 2> /dev/null || :
   else
     rmdir repo 2> /dev/null || exit ${OCCUPIED}
@@ -45,23 +46,34 @@ if command -v git > /dev/null; then
 fi
 `;
 
+/** A repository that is sent, or one inside it. */
+export interface SentPart {
+  /** Below the repository, with a slash at its end; empty for the repository itself. */
+  readonly prefix: ByteString;
+  readonly staged: Pick<StagedRepository, "gitDirectory" | "files" | "packs">;
+  readonly tree: TreeReader;
+  readonly present: readonly PresentFile[];
+  /** Directories that only hold a place: submodules without content. */
+  readonly directories: readonly ByteString[];
+}
+
 /**
  * Sends it. `GUEST_REPOSITORY` is then what the working tree outside is.
  *
  * @param now seconds since 1970
+ * @param home the guest's directory above `repo`
  * @throws {BangerError} `wrong_state` where a file changes meanwhile; `already_exists` where the guest has
  * something else there; `guest_failed`
  */
 export async function sendRepository(
   { files }: { readonly files: Pick<Files, "readStream" | "stat"> },
   start: StartInGuest,
-  staged: StagedRepository,
-  tree: TreeReader,
-  present: readonly PresentFile[],
+  parts: readonly SentPart[],
   now: number,
+  home: string = GUEST_HOME,
 ): Promise<void> {
-  const stream = repositoryTar({ files }, staged, tree, present, now);
-  const argv = [BUSYBOX, "sh", "-c", RECEIVE, "sh", "/root"];
+  const stream = repositoryTar({ files }, parts, now);
+  const argv = [BUSYBOX, "sh", "-c", RECEIVE, "sh", home];
   const ended = await runInGuest(start, argv, { stdin: stream });
   if (ended.code === 0) return;
   if (ended.code === OCCUPIED) {
@@ -74,60 +86,88 @@ export async function sendRepository(
   throw guestFailure("send the repository", ended);
 }
 
-/** Everything below the guest's /root, `.git` last: what is cut off is no repository. */
+/** Everything below the guest's /root. A `.git` comes last: what is cut off is no repository. */
 export async function* repositoryTar(
   { files }: { readonly files: Pick<Files, "readStream" | "stat"> },
-  staged: StagedRepository,
-  tree: TreeReader,
-  present: readonly PresentFile[],
+  parts: readonly SentPart[],
   now: number,
 ): AsyncGenerator<Uint8Array> {
   const batch = new Batch();
-  const directory = (name: string, mode = 0o755) =>
-    batch.add(tarHeader({ kind: "directory", name: name as ByteString, mode, mtimeSeconds: now }));
-  const file = (name: ByteString, content: Uint8Array, mode = 0o644) => {
-    const entry = { kind: "file", name, mode, mtimeSeconds: now, sizeBytes: content.length } as const;
-    batch.add(tarHeader(entry), content, tarPadding(content.length));
-  };
-  directory("repo");
-  const sent = present.map(({ path }) => `${path}\0`).join("") as ByteString;
-  file(SENT_LIST as ByteString, bytesOf(sent), 0o600);
-  for (const entry of present) {
-    yield* workFile(batch, tree, entry);
+  addDirectory(batch, "repo" as ByteString, now);
+  const sent = parts.flatMap(({ prefix, present }) => [
+    ...present.map(({ path }) => `${prefix}${path}\0`),
+    `${prefix}.git\0`,
+  ]);
+  addFile(batch, SENT_LIST as ByteString, bytesOf(sent.join("") as ByteString), now, 0o600);
+  for (const { prefix, tree, present, directories } of parts) {
+    for (const path of directories) addDirectory(batch, `repo/${prefix}${path}` as ByteString, now);
+    for (const file of present) yield* workFile(batch, prefix, tree, file);
   }
-  for (
-    const name of [
-      "",
-      "/objects",
-      "/objects/pack",
-      "/objects/info",
-      "/refs",
-      "/refs/heads",
-      "/refs/tags",
-      "/info",
-    ]
-  ) {
-    directory(`repo/.git${name}`);
-  }
-  for (const [name, content] of staged.files) {
-    file(`repo/.git/${name}` as ByteString, content);
-    if (batch.isFull) yield batch.take();
-  }
-  for (const name of staged.packs) {
-    const path = `${staged.gitDirectory}/objects/pack/${name}`;
-    const sizeBytes = (await files.stat(path))?.sizeBytes ?? 0;
-    const tarName = byteStringOfText(`repo/.git/objects/pack/${name}`);
-    batch.add(tarHeader({ kind: "file", name: tarName, mode: 0o444, mtimeSeconds: now, sizeBytes }));
-    yield batch.take();
-    for await (const chunk of files.readStream(path, { offsetBytes: 0, sizeBytes })) yield chunk;
-    batch.add(tarPadding(sizeBytes));
+  // The outer one is the last: with it everything is there.
+  for (const { prefix, staged } of parts.toReversed()) {
+    yield* gitDirectory({ files }, batch, prefix, staged, now);
   }
   batch.add(tarEnd());
   yield batch.take();
 }
 
-function* workFile(batch: Batch, tree: TreeReader, { path, stat }: PresentFile): Generator<Uint8Array> {
-  const common = { name: `repo/${path}` as ByteString, mtimeSeconds: stat.mtimeSeconds };
+const GIT_DIRECTORIES = [
+  "",
+  "/objects",
+  "/objects/pack",
+  "/objects/info",
+  "/refs",
+  "/refs/heads",
+  "/refs/tags",
+  "/info",
+];
+
+async function* gitDirectory(
+  { files }: { readonly files: Pick<Files, "readStream" | "stat"> },
+  batch: Batch,
+  prefix: ByteString,
+  staged: SentPart["staged"],
+  now: number,
+): AsyncGenerator<Uint8Array> {
+  const at = `repo/${prefix}.git`;
+  for (const name of GIT_DIRECTORIES) addDirectory(batch, `${at}${name}` as ByteString, now);
+  for (const [name, content] of staged.files) {
+    addFile(batch, `${at}/${name}` as ByteString, content, now);
+    if (batch.isFull) yield batch.take();
+  }
+  for (const pack of staged.packs) {
+    const path = `${staged.gitDirectory}/objects/pack/${pack}`;
+    const sizeBytes = (await files.stat(path))?.sizeBytes ?? 0;
+    const name = `${at}/objects/pack/${byteStringOfText(pack)}` as ByteString;
+    batch.add(tarHeader({ kind: "file", name, mode: 0o444, mtimeSeconds: now, sizeBytes }));
+    yield batch.take();
+    for await (const chunk of files.readStream(path, { offsetBytes: 0, sizeBytes })) yield chunk;
+    batch.add(tarPadding(sizeBytes));
+  }
+}
+
+function addDirectory(batch: Batch, name: ByteString, mtimeSeconds: number): void {
+  batch.add(tarHeader({ kind: "directory", name, mode: 0o755, mtimeSeconds }));
+}
+
+function addFile(
+  batch: Batch,
+  name: ByteString,
+  content: Uint8Array,
+  mtimeSeconds: number,
+  mode = 0o644,
+): void {
+  const header = tarHeader({ kind: "file", name, mode, mtimeSeconds, sizeBytes: content.length });
+  batch.add(header, content, tarPadding(content.length));
+}
+
+function* workFile(
+  batch: Batch,
+  prefix: ByteString,
+  tree: TreeReader,
+  { path, stat }: PresentFile,
+): Generator<Uint8Array> {
+  const common = { name: `repo/${prefix}${path}` as ByteString, mtimeSeconds: stat.mtimeSeconds };
   if (stat.kind === "symlink") {
     const entry: TarEntry = { ...common, kind: "symlink", mode: 0o777, target: tree.readLink(path) };
     batch.add(tarHeader(entry));

@@ -3,7 +3,7 @@
  * as the VM has it: with its commits and its base tree, what comes back is compared on the host.
  */
 import { BangerError } from "../base/errors.ts";
-import type { Host } from "../base/host.ts";
+import type { Files } from "../base/host.ts";
 import { quote } from "../base/names.ts";
 import { bytesOf, type ByteString, byteString, byteStringOfText } from "../base/tree.ts";
 import type { GitPlace, HostGit } from "./git.ts";
@@ -49,12 +49,13 @@ export interface StagedRepository {
   readonly packs: readonly string[];
   /** The commit whose tree is what was sent; its parent is `head`. */
   readonly base: ByteString;
+  readonly baseTree: ByteString;
   readonly head: ByteString | undefined;
   /** For the user: what stayed outside. */
   readonly notes: readonly string[];
 }
 
-type Deps = { readonly git: HostGit; readonly files: Host["files"] };
+type Deps = { readonly git: HostGit; readonly files: Files };
 type Refs = ReadonlyMap<ByteString, ByteString>;
 
 export async function stageRepository(deps: Deps, request: StageRequest): Promise<StagedRepository> {
@@ -71,7 +72,9 @@ export async function stageRepository(deps: Deps, request: StageRequest): Promis
   if (isPartialClone(repository.config)) await promisePacks(deps.files, gitDirectory);
   const index = writeIndex(survey.index, repository.objectFormat);
   const own = { kind: "own", gitDirectory, workTree: repository.top } as const;
-  const base = await commitWorkTree(deps, own, survey, index, repository.head);
+  const base = await commitWorkTree(deps, own, survey, index, repository.head, {
+    GIT_INDEX_FILE: `${gitDirectory}/index-of-work-tree`,
+  });
   await deps.git.read(own, ["update-ref", BASE_REF, base]);
   const files = new Map([
     ...merge.files,
@@ -79,10 +82,13 @@ export async function stageRepository(deps: Deps, request: StageRequest): Promis
     ["index" as ByteString, index] as const,
   ]);
   const packs = await deps.files.list(`${gitDirectory}/objects/pack`);
-  return { gitDirectory, files, packs, base, head: repository.head, notes: await notesOf(deps, repository) };
+  const baseTree = (await deps.git.read(own, ["rev-parse", `${base}^{tree}`])).trim() as ByteString;
+  const notes = await notesOf(deps, repository);
+  return { gitDirectory, files, packs, base, baseTree, head: repository.head, notes };
 }
 
-async function checkBranch(git: HostGit, { place }: Repository, branch: string): Promise<void> {
+/** @throws {BangerError} `invalid_argument`, `already_exists` */
+export async function checkBranch(git: HostGit, { place }: Repository, branch: string): Promise<void> {
   const { code } = await git.run(place, ["check-ref-format", "--branch", branch]);
   if (code !== 0) {
     throw new BangerError("invalid_argument", `Cannot make branch ${quote(branch)}: git refuses such a name`);
@@ -111,7 +117,7 @@ async function readMergeFiles({ files }: Deps, { gitDirectory }: Repository) {
 }
 
 /** @returns undefined for what is absent or no regular file */
-async function readSmall(files: Host["files"], path: string): Promise<ByteString | undefined> {
+async function readSmall(files: Files, path: string): Promise<ByteString | undefined> {
   if ((await files.stat(path))?.kind !== "file") return undefined;
   return byteString(await files.readBytes(path, MAX_GIT_FILE_BYTES));
 }
@@ -198,7 +204,7 @@ async function packObjects(
 }
 
 /** Objects that they refer to and that are not there are the remote's to give, as in the user's own clone. */
-async function promisePacks(files: Host["files"], gitDirectory: string): Promise<void> {
+async function promisePacks(files: Files, gitDirectory: string): Promise<void> {
   const directory = `${gitDirectory}/objects/pack`;
   for (const name of await files.list(directory)) {
     if (name.endsWith(".pack")) await files.writeAtomic(`${directory}/${name.slice(0, -5)}.promisor`, "");
@@ -209,6 +215,7 @@ async function promisePacks(files: Host["files"], gitDirectory: string): Promise
  * Puts the working tree into a commit of banger's own repository. Files that git has seen as they are keep
  * their object; only others are read.
  *
+ * @param environment names the index that is written for it, and maybe another place for objects
  * @returns the commit
  */
 export async function commitWorkTree(
@@ -217,10 +224,9 @@ export async function commitWorkTree(
   survey: Survey,
   index: Uint8Array,
   parent: ByteString | undefined,
+  environment: { readonly GIT_INDEX_FILE: string },
 ): Promise<ByteString> {
-  const indexFile = `${own.gitDirectory}/index-of-work-tree`;
-  await files.writeAtomic(indexFile, index);
-  const environment = { GIT_INDEX_FILE: indexFile };
+  await files.writeAtomic(environment.GIT_INDEX_FILE, index);
   const update = async (how: readonly string[], paths: readonly ByteString[]) => {
     if (paths.length === 0) return;
     const stdin = bytesOf(paths.map((path) => `${path}\0`).join("") as ByteString);
@@ -231,7 +237,8 @@ export async function commitWorkTree(
   const tree = (await git.read(own, ["write-tree", "--missing-ok"], { environment })).trim();
   const parents = parent === undefined ? [] : ["-p", parent];
   const message = new TextEncoder().encode("What was in the working tree\n");
-  return (await git.read(own, ["commit-tree", tree, ...parents], { stdin: message })).trim() as ByteString;
+  return (await git.read(own, ["commit-tree", tree, ...parents], { stdin: message, environment }))
+    .trim() as ByteString;
 }
 
 async function smallFiles(

@@ -11,10 +11,12 @@ import { VM_LIFECYCLE_COMMANDS } from "./vm_lifecycle.ts";
 import { VM_LOOK_COMMANDS } from "./vm_look.ts";
 import { VM_SESSION_COMMANDS } from "./vm_session.ts";
 import { VM_RUN_COMMANDS } from "./vm_run.ts";
+import { VM_WORKSPACE_COMMANDS } from "./vm_workspace.ts";
 
 /** By their whole path, the outer ones first. */
 export const NOUNS: Readonly<Record<string, string>> = {
   vm: "virtual machines",
+  "vm workspace": "the repository in a VM",
   "vm session": "commands in a VM that go on without you",
   image: "images that VMs are made from",
   kernel: "kernels that VMs boot",
@@ -30,6 +32,7 @@ export const COMMANDS: readonly Command[] = [
   ...VM_LIST_COMMANDS,
   ...VM_LOOK_COMMANDS,
   ...VM_ACCESS_COMMANDS,
+  ...VM_WORKSPACE_COMMANDS,
   ...VM_SESSION_COMMANDS,
   ...IMAGE_COMMANDS,
   ...KERNEL_COMMANDS,
