@@ -6,9 +6,9 @@ import type { Exchange } from "./exchange.ts";
 
 const READ_BYTES = 64 * 1024;
 
-/** `POST /v1/connect?port=N`: bytes to and from the guest's own loopback, half-closes kept. */
-export async function serveConnect(exchange: Exchange, portText: string | null, log: Log): Promise<void> {
-  using target = await dial(parsePort(portText));
+/** `POST /v1/connect?port=N[&address=A]`: bytes to and from the guest's own loopback, half-closes kept. */
+export async function serveConnect(exchange: Exchange, query: URLSearchParams, log: Log): Promise<void> {
+  using target = await dial(parseAddress(query.get("address")), parsePort(query.get("port")));
   const inward = copyIn(exchange, target).catch((failure) => {
     log("debug", "connect's input ended", { reason: reasonOf(failure) });
     closeQuietly(target);
@@ -35,9 +35,9 @@ async function copyIn(exchange: Exchange, target: Deno.Conn): Promise<void> {
   await target.closeWrite();
 }
 
-async function dial(port: number): Promise<Deno.TcpConn> {
+async function dial(hostname: string, port: number): Promise<Deno.TcpConn> {
   try {
-    const connection = await Deno.connect({ hostname: "127.0.0.1", port });
+    const connection = await Deno.connect({ hostname, port });
     connection.setNoDelay(true);
     return connection;
   } catch (cause) {
@@ -50,6 +50,13 @@ function parsePort(text: string | null): number {
   const port = text !== null && /^\d{1,5}$/.test(text) ? Number(text) : 0;
   if (port >= 1 && port <= 65535) return port;
   throw new BangerError("invalid_argument", "Cannot connect in the guest: the request names no port");
+}
+
+/** Only literal ones: a name would make the guest ask its resolver. */
+function parseAddress(text: string | null): string {
+  if (text === null) return "127.0.0.1";
+  if (/^(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f:]{2,39})$/.test(text)) return text;
+  throw new BangerError("invalid_argument", "Cannot connect in the guest: the request's address is none");
 }
 
 function closeQuietly(connection: Deno.Conn): void {

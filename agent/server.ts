@@ -9,6 +9,7 @@ import type { Descriptors } from "./descriptor.ts";
 import { serveExec } from "./exec.ts";
 import { Exchange } from "./exchange.ts";
 import { type DiskName, growDisk } from "./disks.ts";
+import { servePorts } from "./ports.ts";
 import { powerOff } from "./power.ts";
 import { serveSessions } from "./sessions/serve.ts";
 import type { Sessions } from "./sessions/sessions.ts";
@@ -74,7 +75,9 @@ async function route(context: ServerContext, exchange: Exchange): Promise<void> 
     case "POST /v1/exec":
       return await serveExec(descriptors, exchange, log);
     case "POST /v1/connect":
-      return await serveConnect(exchange, url.searchParams.get("port"), log);
+      return await serveConnect(exchange, url.searchParams, log);
+    case "GET /v1/ports":
+      return await servePorts(descriptors.libc, exchange, url.searchParams.has("watch"));
     case "POST /v1/sync":
       await descriptors.libc.call.sync();
       return await exchange.answer(204);

@@ -72,7 +72,8 @@ export const EXECUTABLES: readonly Executable[] = [
           "BANGER_VHOST_DEVICE_VSOCK",
         ].join(",")
       }`,
-      "--allow-sys=uid,statfs,cpus,systemMemoryInfo",
+      // networkInterfaces: a guest must not reach the host's own addresses.
+      "--allow-sys=uid,statfs,cpus,systemMemoryInfo,networkInterfaces",
       "--unstable-vsock",
     ],
     workers: { "decompress_worker.js": "lib/oci/compression/decompress_worker.ts" },

@@ -12,7 +12,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "lib/guest": ["lib/base"],
   "lib/store": ["lib/base"],
   "lib/image": ["lib/base", "lib/oci", "lib/ext4", "lib/kernel", "lib/guest", "lib/store"],
-  "lib/vm": ["lib/base", "lib/vmm", "lib/guest", "lib/kernel", "lib/ext4", "lib/store"],
+  "lib/net": ["lib/base"],
+  "lib/vm": ["lib/base", "lib/vmm", "lib/guest", "lib/kernel", "lib/ext4", "lib/store", "lib/net"],
   "lib/api": ["lib/base"],
   "lib/doctor": ["lib/base", "lib/store", "lib/vmm"],
   "lib/config": ["lib/base", "lib/api"],
@@ -32,6 +33,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
     "lib/guest",
     "lib/ext4",
     "lib/doctor",
+    "lib/net",
   ],
   "agent": ["lib/base", "lib/guest/wire"],
 };

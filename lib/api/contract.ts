@@ -4,6 +4,7 @@ import { parseImageRequest } from "../base/image_source.ts";
 import { parseImageName, parseKernelName, parseVmName } from "../base/names.ts";
 import { TRANSITIONS, type VmState } from "../base/states.ts";
 import { MIB } from "../base/units.ts";
+import { networkFields } from "./network_contract.ts";
 
 /**
  * The one description of what the daemon takes and gives. HTTP bodies are validated with it, command
@@ -40,6 +41,7 @@ export const createVmSchema = z.object({
   workDiskBytes: z.number().int().min(64 * MIB, "64 MiB is the least")
     .max(16 * 1024 * 1024 * MIB, "16 TiB is the most").optional(),
   network: z.enum(["user", "none"]).optional(),
+  ...networkFields,
   transport: z.enum(["virtio-serial", "vhost-vsock", "vhost-device-vsock"]).optional(),
   environment: environmentSchema.optional(),
   gitIdentity: z.object({ name: oneLine, email: oneLine }).optional(),

@@ -3,6 +3,7 @@ import type { Log } from "../base/host.ts";
 import { daemonRoutes } from "./routes/daemon.ts";
 import { imageRoutes } from "./routes/images.ts";
 import { kernelRoutes } from "./routes/kernels.ts";
+import { networkRoutes } from "./routes/network.ts";
 import { operationRoutes } from "./routes/operations.ts";
 import { newApp } from "./routes/parts.ts";
 import { vmChangeRoutes } from "./routes/vm_changes.ts";
@@ -47,6 +48,7 @@ export function routes(services: Services, log: Log) {
     .route("/", vmLookRoutes(services.vmLooks))
     .route("/", imageRoutes(services.images))
     .route("/", kernelRoutes(services.kernels))
+    .route("/", networkRoutes(services.network))
     .route("/", operationRoutes(services.operations))
     .doc31("/v1/openapi.json", {
       openapi: "3.1.0",

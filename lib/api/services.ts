@@ -25,6 +25,7 @@ import type {
   VmScope,
   VmStatsView,
 } from "./vm_contract.ts";
+import type { ChangeNetwork, DnsStatusView, VmPortsView } from "./network_contract.ts";
 
 /** What the routes call; the daemon wires the real ones. Methods throw BangerError. */
 export interface Services {
@@ -72,6 +73,11 @@ export interface Services {
     pull(name: string, options: { force: boolean }): OperationView;
     import(request: ImportKernel): OperationView;
     remove(name: string): Promise<void>;
+  };
+  readonly network: {
+    ports(nameOrId: string): Promise<VmPortsView>;
+    change(nameOrId: string, change: ChangeNetwork): Promise<VmPortsView>;
+    dns(): Promise<DnsStatusView>;
   };
   readonly operations: {
     list(): OperationView[];

@@ -3,12 +3,14 @@
  * a plain parameter (`Pick<Host, "clock" | "files">`), tests pass fakes or the real ones.
  */
 import type { ErrorBody } from "./errors.ts";
+import type { Network } from "./network.ts";
 
 export interface Host {
   readonly clock: Clock;
   readonly files: Files;
   readonly processes: Processes;
   readonly sockets: Sockets;
+  readonly network: Network;
   readonly log: Log;
 }
 

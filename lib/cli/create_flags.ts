@@ -3,6 +3,7 @@ import { BangerError } from "../base/errors.ts";
 import { absoluteImageSource } from "../base/image_source.ts";
 import { quote } from "../base/names.ts";
 import { MIB, parseSizeBytes } from "../base/units.ts";
+import { NETWORK_OPTIONS, networkRequest } from "./network_flags.ts";
 import { type Context, type Input, listOption, type Option, textOption } from "./command.ts";
 
 /** Flags of `vm create` and `vm run`, and the field of the request that each fills. */
@@ -28,6 +29,7 @@ export const CREATE_OPTIONS: readonly Option[] = [
     flags: "--network <mode>",
     summary: "user: a way out without privilege (default); none: no network card",
   },
+  ...NETWORK_OPTIONS,
   {
     flags: "--vmm <vmm>",
     summary: "qemu or firecracker (default: Firecracker where the host and the VM allow it)",
@@ -53,6 +55,9 @@ const FLAG_OF_FIELD: Record<string, string> = {
   network: "--network",
   vmm: "--vmm",
   rootDisk: "--root-disk",
+  publish: "--publish",
+  forward: "--no-forward",
+  allowNet: "--allow-net",
   environment: "--env",
 };
 
@@ -77,6 +82,7 @@ export async function createRequest(context: Context, input: Input): Promise<Cre
     network: textOption(input, "network"),
     vmm: textOption(input, "vmm"),
     rootDisk: textOption(input, "rootDisk"),
+    ...networkRequest(input),
     transport: context.environment("BANGER_TRANSPORT"),
     environment: environmentFlag(listOption(input, "env")),
     gitIdentity,

@@ -19,7 +19,7 @@ export interface Setting {
 
 /** Every setting that has a value, the file's or the built-in one, in the order of docs/configuration.md. */
 export function settings(config: ConfigFile, lines: ReadonlyMap<string, number>): Setting[] {
-  const { defaults, vmm, disks, trash, registries } = config;
+  const { defaults, vmm, disks, network, trash, registries } = config;
   const all: [string[], unknown][] = [
     // Keys of no table come before the first one.
     [["file_sync"], config.file_sync],
@@ -39,6 +39,8 @@ export function settings(config: ConfigFile, lines: ReadonlyMap<string, number>)
     ...Object.entries(vmm).map(([name, value]): [string[], unknown] => [["vmm", name], value]),
     [["disks", "reserve"], sizeText(disks.reserve ?? VM_DEFAULTS.reserveBytes)],
     [["agents", "credentials"], config.agents.credentials],
+    [["network", "allow"], network.allow],
+    [["network", "dns_port"], network.dns_port],
     [["trash", "keep"], durationText(trash.keep ?? TRASH_KEEP_MS)],
     [["registries", "insecure"], registries.insecure],
     [["registries", "mirrors"], registries.mirrors],

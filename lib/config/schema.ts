@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { createVmSchema } from "../api/contract.ts";
 import { AGENT_TOOLS } from "../base/agent_tools.ts";
+import { networkFields } from "../api/network_contract.ts";
 import { MIB, parseDurationMs, parseSizeBytes } from "../base/units.ts";
 
 /**
@@ -90,12 +91,22 @@ export const agentsSchema = z.object({
   credentials: z.array(z.enum(AGENT_TOOLS)).default([]),
 }).strict();
 
+/** Of the name server on the loopback, for `.vm`. */
+export const DEFAULT_DNS_PORT = 42069;
+
+export const networkSchema = z.object({
+  /** What VMs may reach that say nothing themselves. */
+  allow: networkFields.allowNet.unwrap().default(["*"]),
+  dns_port: z.number().int().min(1).max(65535).default(DEFAULT_DNS_PORT),
+}).strict();
+
 export const configSchema = z.object({
   defaults: defaultsSchema.default({}),
   vmm: vmmSchema.default({}),
   disks: disksSchema.default({}),
   file_sync: z.array(fileSyncSchema).default([]),
   agents: agentsSchema.default({ credentials: [] }),
+  network: networkSchema.default({ allow: ["*"], dns_port: DEFAULT_DNS_PORT }),
   trash: trashSchema.default({}),
   registries: registriesSchema.default({ insecure: [], mirrors: [] }),
 }).strict();

@@ -2,7 +2,7 @@ import { dirname } from "node:path";
 import { Operations } from "../api/operations.ts";
 import { routes } from "../api/routes.ts";
 import { buildId, type BuildStamp } from "../base/build.ts";
-import { BangerError } from "../base/errors.ts";
+import { BangerError, reasonOf } from "../base/errors.ts";
 import type { Host, Progress } from "../base/host.ts";
 import type { HttpClient } from "../base/http.ts";
 import { parseKernelName } from "../base/names.ts";
@@ -34,6 +34,8 @@ import { guestProbe } from "./guest_probe.ts";
 import { relayArguments } from "./relay_main.ts";
 import { daemonServices } from "./services.ts";
 import { vmmSettings, vmSettings } from "./vmm_settings.ts";
+import { DEFAULT_DNS_PORT } from "../config/schema.ts";
+import { serveNames } from "./vm_names.ts";
 import { uuidFromSeed } from "../base/uuid.ts";
 
 /** This process, as the daemon needs to know it. */
@@ -68,6 +70,7 @@ export async function daemonMain(host: Host, build: BuildStamp, self: Self): Pro
   const stop = new AbortController();
   const ending = Promise.withResolvers<void>();
   const notices: string[] = [];
+  const names = serveNames(host, store, await dnsPort(host, paths), stop.signal);
   const { vms, deps, operations, app } = await wire({
     host,
     build,
@@ -77,6 +80,7 @@ export async function daemonMain(host: Host, build: BuildStamp, self: Self): Pro
     sources,
     http,
     notices,
+    names,
     shutdown: ending.resolve,
   });
   notices.push(...recoveryNotices(await reconcile(deps, vms), opened.damagedPath));
@@ -94,7 +98,17 @@ export async function daemonMain(host: Host, build: BuildStamp, self: Self): Pro
   await operations.cancelAll();
   await server.close();
   await files.remove(paths.daemonSocket);
-  await watching;
+  await Promise.all([watching, names.running]);
+}
+
+/** A slip in the configuration must not keep the daemon from running: what needs the rest of it will say so. */
+async function dnsPort({ files, log }: Host, paths: Paths): Promise<number> {
+  try {
+    return (await readConfig(files, paths.configFile)).network.dns_port;
+  } catch (thrown) {
+    log("warn", "the configuration cannot be used", { reason: reasonOf(thrown) });
+    return DEFAULT_DNS_PORT;
+  }
 }
 
 interface Parts {
@@ -106,11 +120,12 @@ interface Parts {
   readonly sources: OciSources;
   readonly http: HttpClient;
   readonly notices: readonly string[];
+  readonly names: Pick<ReturnType<typeof serveNames>, "status">;
   shutdown(): void;
 }
 
 async function wire(parts: Parts) {
-  const { host, build, self, paths, store, sources, http, notices, shutdown } = parts;
+  const { host, build, self, paths, store, sources, http, notices, names, shutdown } = parts;
   const images = new ImageService(host, {
     paths,
     images: store.images,
@@ -149,6 +164,7 @@ async function wire(parts: Parts) {
       const parsed = parseKernelName(name);
       return await kernels.find(parsed) ?? await kernels.pull(parsed, progress, signal);
     },
+    defaultAllowNet: async () => (await readConfig(host.files, paths.configFile)).network.allow,
     relayCommand: (options) => ({ program: self.executable, args: relayArguments(options) }),
     ...(vhostDeviceVsock ? { vhostDeviceVsock } : {}),
   };
@@ -167,6 +183,8 @@ async function wire(parts: Parts) {
     config: () => readConfig(host.files, paths.configFile),
     trashKeepMs: deps.trashKeepMs,
     notices,
+    deps,
+    names,
     shutdown,
   });
   return { vms, deps, operations, app: routes(services, host.log) };

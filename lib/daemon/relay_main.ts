@@ -1,10 +1,12 @@
-import { BangerError } from "../base/errors.ts";
+import { BangerError, reasonOf } from "../base/errors.ts";
 import type { Host } from "../base/host.ts";
 import { runRelay } from "../guest/relay/relay.ts";
+import { networkFiles } from "../store/paths.ts";
 import type { RelayOptions } from "../vm/deps.ts";
 import { runtimeSockets } from "../vmm/driver.ts";
 
 const CONSOLE_LOG_MAX_BYTES = 1024 * 1024;
+const NETWORK_AGAIN_MS = 1000;
 
 /** What `relayMain` reads back. The runtime directory in it is how a stray relay is found again. */
 export function relayArguments({ runtimeDirectory, consoleLogPath, hasSerial }: RelayOptions): string[] {
@@ -24,6 +26,7 @@ export async function relayMain(
   const sockets = runtimeSockets(directory.slice(0, -1));
   const stop = new AbortController();
   onSignal("SIGTERM", () => stop.abort());
+  const network = carryNetwork(host, directory.slice(0, -1), stop.signal);
   await runRelay(host, {
     consoleSocketPath: sockets.console,
     ...(mode === "serial" ? { serialSocketPath: sockets.serial } : {}),
@@ -31,4 +34,22 @@ export async function relayMain(
     consoleLogPath,
     consoleLogMaxBytes: CONSOLE_LOG_MAX_BYTES,
   }, stop.signal);
+  stop.abort();
+  await network;
+}
+
+/** Streams and console must not end with the network. */
+async function carryNetwork(host: Host, runtimeDirectory: string, signal: AbortSignal): Promise<void> {
+  const paths = networkFiles(runtimeDirectory);
+  // Loaded when there is one to carry: the relay of a machine without a network stays small.
+  if (!(await host.files.stat(paths.settings))) return;
+  const { runNetworkRole } = await import("./network_role.ts");
+  while (!signal.aborted) {
+    try {
+      return await runNetworkRole(host, paths, signal);
+    } catch (thrown) {
+      host.log("error", "the network ended", { thrown, reason: reasonOf(thrown) });
+    }
+    await host.clock.sleep(NETWORK_AGAIN_MS, signal).catch(() => {}); // the loop's condition sees it
+  }
 }

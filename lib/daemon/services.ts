@@ -1,3 +1,4 @@
+import type { DnsStatusView } from "../api/network_contract.ts";
 import type { Operations } from "../api/operations.ts";
 import type { Services } from "../api/services.ts";
 import { buildId, type BuildStamp } from "../base/build.ts";
@@ -8,6 +9,7 @@ import type { ImageService } from "../image/service.ts";
 import type { KernelStore } from "../kernel/store.ts";
 import type { Paths } from "../store/paths.ts";
 import type { Store } from "../store/store.ts";
+import type { VmDeps } from "../vm/deps.ts";
 import type { VmEvents } from "../vm/events.ts";
 import type { VmService } from "../vm/service.ts";
 import { imageServices } from "./image_services.ts";
@@ -15,6 +17,7 @@ import { createDefaults } from "./create_defaults.ts";
 import { kernelServices } from "./kernel_services.ts";
 import { vmChangeServices } from "./vm_change_services.ts";
 import { vmLookServices } from "./vm_look_services.ts";
+import { networkServices } from "./network_services.ts";
 import { vmServices } from "./vm_services.ts";
 
 export interface ServiceParts {
@@ -33,6 +36,9 @@ export interface ServiceParts {
   trashKeepMs(): Promise<number>;
   /** For the user, about how this daemon came up. */
   readonly notices: readonly string[];
+  readonly deps: VmDeps;
+  /** The name server. */
+  readonly names: { status(): DnsStatusView };
   shutdown(): void;
 }
 
@@ -45,6 +51,7 @@ export function daemonServices(parts: ServiceParts): Services {
     vmLooks: vmLookServices(parts),
     images: imageServices(parts),
     kernels: kernelServices(parts),
+    network: networkServices(parts),
     operations: {
       list: () => operations.list(),
       get: operations.get,

@@ -126,6 +126,15 @@ export function vmPaths(paths: Pick<Paths, "vmsDirectory" | "runtimeDirectory">,
   } as const;
 }
 
+/** What a machine's network is carried with, in its runtime directory. */
+export function networkFiles(runtimeDirectory: string) {
+  return {
+    settings: `${runtimeDirectory}/network.json`,
+    /** The relay listens; the daemon asks. */
+    control: `${runtimeDirectory}/network.sock`,
+  } as const;
+}
+
 export function sshPaths(paths: Pick<Paths, "sshDirectory">) {
   return {
     directory: paths.sshDirectory,

@@ -58,6 +58,12 @@ export const vmSpecSchema = z.object({
   memoryMib: z.number().int(),
   workDiskBytes: z.number().int(),
   network: z.enum(["user", "none"]),
+  /** As `parsePublish` takes them. */
+  publish: z.array(z.string()).optional(),
+  /** False: nothing is forwarded without being published. */
+  forward: z.boolean().optional(),
+  /** As `parseNetRule` takes them; absent for what the configuration says. */
+  allowNet: z.array(z.string()).optional(),
   /** How the host reaches the agent; chosen at creation. */
   transport: z.enum(["virtio-serial", "vhost-vsock", "vhost-device-vsock"]),
   environment: z.record(z.string(), z.string()),

@@ -1,4 +1,4 @@
-import { DatabaseSync } from "node:sqlite";
+import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { BangerError, reasonOf } from "../base/errors.ts";
 import { DamageError } from "./database_error.ts";
 import { ImageTable } from "./image_table.ts";
@@ -13,11 +13,13 @@ export class Store implements Disposable {
   readonly images: ImageTable;
   readonly vms: VmTable;
   readonly #database: DatabaseSync;
+  readonly #changes: StatementSync;
 
   private constructor(database: DatabaseSync) {
     this.#database = database;
     this.images = new ImageTable(database);
     this.vms = new VmTable(database);
+    this.#changes = database.prepare("SELECT total_changes() AS count");
   }
 
   /**
@@ -59,6 +61,11 @@ export class Store implements Disposable {
     } finally {
       database?.close();
     }
+  }
+
+  /** Grows with every row that is written: who keeps something derived from rows sees whether it is old. */
+  changeCount(): number {
+    return Number(this.#changes.get()?.count);
   }
 
   /** Runs `act` in one transaction. */

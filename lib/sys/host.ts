@@ -2,6 +2,7 @@ import type { Host, Log } from "../base/host.ts";
 import { systemClock } from "./clock.ts";
 import { systemFiles } from "./files.ts";
 import { silentLog } from "./log.ts";
+import { systemNetwork } from "./network.ts";
 import { systemProcesses } from "./processes.ts";
 import { systemSockets } from "./sockets.ts";
 
@@ -12,6 +13,7 @@ export function realHost(options: { log?: Log } = {}): Host {
     files: systemFiles(systemClock),
     processes: systemProcesses(systemClock),
     sockets: systemSockets,
+    network: systemNetwork,
     log: options.log ?? silentLog,
   };
 }

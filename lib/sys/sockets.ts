@@ -71,7 +71,7 @@ class DenoListener implements Listener {
   }
 }
 
-class DenoConnection implements Connection {
+export class DenoConnection implements Connection {
   readonly #connection: Deno.Conn;
   #open = true;
 

@@ -9,6 +9,7 @@ import type { Machine } from "../vmm/driver.ts";
 import type { ChosenDriver } from "../vmm/drivers.ts";
 import { watchBoot } from "../vmm/watchdog.ts";
 import { writeConfigDisk } from "./config_disk.ts";
+import { writeSettings } from "./network.ts";
 import { beginConsole, lastLines, readBootConsole } from "./console.ts";
 import type { VmDeps } from "./deps.ts";
 import { collectSyncedFiles } from "./file_sync.ts";
@@ -136,6 +137,7 @@ export async function startRelay(deps: VmDeps, vm: Vm): Promise<ProcessIdentity>
   const { host, paths } = deps;
   const { runtime, consoleLog, relayLog } = vmPaths(paths, vm.id);
   const hasSerial = vm.spec.transport === "virtio-serial";
+  await writeSettings(deps, vm);
   const command = deps.relayCommand({ runtimeDirectory: runtime, consoleLogPath: consoleLog, hasSerial });
   const relay = await host.processes.startDetached(command, relayLog);
   const ready = hasSerial ? `${runtime}/agent.sock` : `${runtime}/console.sock`;

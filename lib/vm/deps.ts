@@ -26,6 +26,8 @@ export interface VmDeps {
   ensureKernel(name: string, progress: Progress, signal: AbortSignal): Promise<Kernel>;
   /** The relay for a VM: `bangerd relay …`. */
   relayCommand(options: RelayOptions): CommandLine;
+  /** What VMs may reach that say nothing themselves (`parseNetRule`). */
+  defaultAllowNet(): Promise<readonly string[]>;
   /** `vhost-device-vsock`, where the host's configuration names one. */
   readonly vhostDeviceVsock?: string;
 }

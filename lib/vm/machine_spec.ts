@@ -4,6 +4,7 @@ import { vmPaths } from "../store/paths.ts";
 import { type Vm, vsockCid } from "../store/records.ts";
 import type { AgentTransport, Drive, DriverName, MachineSpec } from "../vmm/driver.ts";
 import type { VmDeps } from "./deps.ts";
+import { macAddress } from "./network.ts";
 
 /**
  * A VM as its VMM gets it.
@@ -33,12 +34,6 @@ export function machineSpec(
     logPath: files.machineLog,
     consolePath: files.consoleLog,
   };
-}
-
-/** Locally administered (the second-lowest bit of the first byte), and one for each VM. */
-function macAddress(number: number): string {
-  const hex = (value: number) => value.toString(16).padStart(2, "0");
-  return `52:54:00:42:${hex(number >> 8)}:${hex(number & 255)}`;
 }
 
 function agentTransport({ vhostDeviceVsock }: VmDeps, vm: Vm, driver: DriverName): AgentTransport {

@@ -13,6 +13,7 @@ import { type Booted, bootMachine, stopMachine } from "./boot.ts";
 import { makeHostKey } from "./config_disk.ts";
 import type { VmDeps } from "./deps.ts";
 import type { MachineState } from "./machine_state.ts";
+import { assertPublishable, networkSpec } from "./network.ts";
 import { VmQueues } from "./queue.ts";
 import { nameTaken, removesRunning } from "./refusals.ts";
 import { removeVmFiles, stopUnrecordedProcesses } from "./residue.ts";
@@ -42,6 +43,9 @@ export interface CreateOptions {
   readonly memoryMib?: number;
   readonly workDiskBytes?: number;
   readonly network?: VmSpec["network"];
+  readonly publish?: readonly string[];
+  readonly forward?: boolean;
+  readonly allowNet?: readonly string[];
   readonly transport?: VmSpec["transport"];
   readonly environment?: Readonly<Record<string, string>>;
   readonly gitIdentity?: { readonly name: string; readonly email: string };
@@ -242,6 +246,7 @@ export class VmService {
       memoryMib: options.memoryMib ?? VM_DEFAULTS.memoryMib,
       workDiskBytes: options.workDiskBytes ?? VM_DEFAULTS.workDiskBytes,
       network: options.network ?? VM_DEFAULTS.network,
+      ...networkSpec(options),
       transport: options.transport ?? "virtio-serial",
       environment: { ...options.environment },
       ...(options.gitIdentity ? { gitIdentity: options.gitIdentity } : {}),
@@ -309,6 +314,7 @@ export class VmService {
       );
     }
     await this.#requireSpace(`start VM ${vm.name}`, vmPaths(paths, id).directory);
+    await assertPublishable(this.#deps, vm);
     const kernel = await this.#deps.ensureKernel(vm.spec.kernelName, work.progress, work.signal);
     const vmm = await this.#chooseDriver(vm.spec, vm.rootDisk);
     work.progress.stage("starting");

@@ -31,7 +31,10 @@ export interface OverlayDrive {
 }
 
 export type MachineNetwork =
-  /** The VMM's user-mode network: guest 10.0.2.15/24, gateway 10.0.2.2, DNS 10.0.2.3, IPv4 only. */
+  /**
+   * The guest's frames on a Unix socket (`runtimeSockets`), where `lib/net/user` carries them: guest
+   * 10.0.2.15/24, gateway 10.0.2.2, DNS 10.0.2.3, IPv4 only.
+   */
   | { readonly mode: "user"; readonly mac: string }
   | { readonly mode: "tap"; readonly mac: string; readonly tapName: string }
   | { readonly mode: "none" };
@@ -84,6 +87,8 @@ export function runtimeSockets(runtimeDirectory: string) {
     serial: `${runtimeDirectory}/serial.sock`,
     /** The hybrid socket that clients of the agent connect to. */
     agent: `${runtimeDirectory}/agent.sock`,
+    /** QEMU listens; the relay takes the guest's frames. */
+    frames: `${runtimeDirectory}/net.sock`,
     /** QEMU listens. */
     qmp: `${runtimeDirectory}/qmp.sock`,
     /** vhost-device-vsock listens; QEMU connects. */

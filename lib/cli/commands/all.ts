@@ -4,6 +4,7 @@ import { DAEMON_COMMANDS } from "./daemon.ts";
 import { DOCTOR_COMMANDS } from "./doctor.ts";
 import { IMAGE_COMMANDS } from "./image.ts";
 import { KERNEL_COMMANDS } from "./kernel.ts";
+import { NETWORK_COMMANDS } from "./network.ts";
 import { VM_ACCESS_COMMANDS } from "./vm_access.ts";
 import { VM_CHANGE_COMMANDS } from "./vm_change.ts";
 import { VM_LIST_COMMANDS } from "./vm_list.ts";
@@ -34,6 +35,7 @@ export const COMMANDS: readonly Command[] = [
   ...VM_ACCESS_COMMANDS,
   ...VM_WORKSPACE_COMMANDS,
   ...VM_SESSION_COMMANDS,
+  ...NETWORK_COMMANDS,
   ...IMAGE_COMMANDS,
   ...KERNEL_COMMANDS,
   ...CONFIG_COMMANDS,

@@ -14,6 +14,7 @@ import {
   type ResponseHead,
 } from "../wire/http.ts";
 import { type GuestStats, MAX_STATS_BYTES, parseStats } from "../wire/stats.ts";
+import { type GuestPorts, MAX_PORTS_BYTES, parseGuestPorts } from "../wire/ports.ts";
 import { AGENT_PORT } from "../wire/protocol.ts";
 import {
   type AgentEndpoint,
@@ -23,6 +24,7 @@ import {
   withDeadline,
 } from "./endpoint.ts";
 import { ExecSession } from "./exec_session.ts";
+import { LineSplitter } from "./line_splitter.ts";
 import { PortStream } from "./port_stream.ts";
 
 /** For the head of an answer that needs no work in the guest; a guest under emulation is slow. */
@@ -94,13 +96,34 @@ export class AgentClient {
   }
 
   /**
-   * Connects to 127.0.0.1:`port` inside the guest.
+   * Connects to `port` of one of the guest's own addresses, its loopback by default.
    *
    * @throws {BangerError} `connection_failed` where nothing listens there; `guest_unreachable`
    */
-  async connect(port: number): Promise<Connection> {
-    const { stream, head } = await this.#stream("POST", `/v1/connect?port=${port}`, new Uint8Array(0));
+  async connect(port: number, address = "127.0.0.1"): Promise<Connection> {
+    const target = `/v1/connect?port=${port}&address=${encodeURIComponent(address)}`;
+    const { stream, head } = await this.#stream("POST", target, new Uint8Array(0));
     return new PortStream(stream, bodyOf(head.fields, stream.reader));
+  }
+
+  /**
+   * Tells what listens in the guest, now and after each change, until the signal fires.
+   *
+   * @throws {BangerError} `guest_unreachable` where the agent goes; `corrupt_data`
+   */
+  async watchPorts(onPorts: (ports: GuestPorts) => void, signal: AbortSignal): Promise<void> {
+    const head = encodeRequestHead("GET", "/v1/ports?watch=1", { "content-length": "0" });
+    const answer = await withDeadline(
+      this.#host.clock,
+      ANSWER_TIMEOUT_MS,
+      (deadline) => this.#exchange(head, AbortSignal.any([deadline, signal])),
+    );
+    using _closing = closing(answer.stream, signal);
+    const body = bodyOf(answer.head.fields, answer.stream.reader);
+    const lines = new LineSplitter(MAX_PORTS_BYTES);
+    for (let part; (part = await orUnreachable(body.read())) !== null;) {
+      for (const line of lines.push(part)) onPorts(parseGuestPorts(line));
+    }
   }
 
   /** Returns once the guest's filesystems are on its disks. */

@@ -23,6 +23,8 @@
  * | `GET /healthz`       |                     | 200, JSON, see `health.ts`                           |
  * | `POST /v1/exec`      | frames              | 200, frames, see `exec.ts`                           |
  * | `POST /v1/connect`   | bytes, `?port=N`    | 200, bytes from the guest's 127.0.0.1:N; 502 refused |
+ * |                      | `&address=A`        | the same from A:N, an address of the guest's         |
+ * | `GET /v1/ports`      |                     | 200, JSON, see `ports.ts`; `?watch=1`: lines of it   |
  * | `POST /v1/sync`      |                     | 204 once the filesystems are on the disk             |
  * | `GET /v1/stats`      |                     | 200, JSON, see `stats.ts`                            |
  * | `POST /v1/grow`      | `?disk=&bytes=`     | 204 once the file system fills its larger disk       |

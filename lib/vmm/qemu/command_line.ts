@@ -4,6 +4,9 @@ import { runtimeSockets } from "../driver.ts";
 
 export const QEMU_PROGRAM = "qemu-system-x86_64";
 
+/** As `lib/net/user` has it: one packet carries what takes 45 of 1500 bytes. */
+const USER_NETWORK_MTU = 65_520;
+
 /** The name that the agent looks for among /sys/class/virtio-ports. */
 const AGENT_PORT_NAME = "banger.agent";
 
@@ -103,8 +106,9 @@ function deviceArguments(spec: MachineSpec): string[] {
     });
   }
   if (spec.network.mode === "user") {
-    args.push("-netdev", JSON.stringify({ type: "user", id: "net0", ipv6: false }));
-    addDevice("virtio-net-device", { netdev: "net0", mac: spec.network.mac });
+    const addr = { type: "unix", path: runtimeSockets(spec.runtimeDirectory).frames };
+    args.push("-netdev", JSON.stringify({ type: "stream", id: "net0", server: true, addr }));
+    addDevice("virtio-net-device", { netdev: "net0", mac: spec.network.mac, host_mtu: USER_NETWORK_MTU });
   } else if (spec.network.mode === "tap") {
     const tap = { type: "tap", id: "net0", ifname: spec.network.tapName, script: "no", downscript: "no" };
     args.push("-netdev", JSON.stringify(tap));

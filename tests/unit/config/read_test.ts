@@ -17,6 +17,7 @@ const EMPTY = {
   disks: {},
   file_sync: [],
   agents: { credentials: [] },
+  network: { allow: ["*"], dns_port: 42069 },
   trash: {},
   registries: { insecure: [], mirrors: [] },
 };

@@ -169,7 +169,7 @@ Deno.test("connect() passes on why the guest refuses", async () => {
       equal(failure.message, "Cannot connect to port 80 in the guest: \ufffd[2Jrefused");
       return true;
     });
-    ok(requests[1]!.startsWith("POST /v1/connect?port=80 HTTP/1.1\r\n"));
+    ok(requests[1]!.startsWith("POST /v1/connect?port=80&address=127.0.0.1 HTTP/1.1\r\n"));
   });
 });
 

@@ -113,6 +113,7 @@ function open(directory: string, hostParts: Partial<Host>): Bench {
     ensureImage: refuse,
     ensureKernel: refuse,
     trashKeepMs: () => Promise.resolve(60_000),
+    defaultAllowNet: () => Promise.resolve(["*"]),
     relayCommand: () => ({ program: "true", args: [] }),
   } as VmDeps;
   return {

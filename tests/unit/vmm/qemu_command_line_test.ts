@@ -62,8 +62,14 @@ Deno.test("qemuArguments() is exactly this for an emulated machine over virtio-s
       file("/v/config.tar", true)
     }}`,
     ...["-device", disk("config")],
-    ...["-netdev", '{"type":"user","id":"net0","ipv6":false}'],
-    ...["-device", '{"driver":"virtio-net-device","netdev":"net0","mac":"52:54:00:00:00:01"}'],
+    ...[
+      "-netdev",
+      '{"type":"stream","id":"net0","server":true,"addr":{"type":"unix","path":"/run/user/1000/banger/vm/net.sock"}}',
+    ],
+    ...[
+      "-device",
+      '{"driver":"virtio-net-device","netdev":"net0","mac":"52:54:00:00:00:01","host_mtu":65520}',
+    ],
     ...["-device", '{"driver":"virtio-rng-device"}'],
     "-chardev",
     "socket,id=agent,path=/run/user/1000/banger/vm/serial.sock,server=off,reconnect=1",

@@ -1,0 +1,43 @@
+import type { Connection } from "./host.ts";
+
+/** TCP and UDP of this host. Addresses are literal: names are resolved by whoever asks. */
+export interface Network {
+  /** @throws {BangerError} `connection_failed`, or what else stood in the way */
+  connectTcp(address: string, port: number): Promise<Connection>;
+  /**
+   * @param port 0 for any free one
+   * @throws {BangerError} `already_exists` where the port is taken, `permission_denied` where it is not ours to take
+   */
+  listenTcp(address: string, port: number): Promise<TcpListener>;
+  /**
+   * @param port 0 for any free one
+   * @param onMessage is called for each datagram; its bytes are its own
+   * @throws as `listenTcp`
+   */
+  bindUdp(address: string, port: number, onMessage: OnDatagram): Promise<UdpSocket>;
+  /** Addresses of this host's interfaces, without zones. */
+  ownAddresses(): readonly string[];
+  /** Asks as any program here would (getaddrinfo). @returns IPv4 addresses; empty where there is no such name */
+  resolveName(name: string): Promise<readonly string[]>;
+}
+
+export interface Endpoint {
+  readonly address: string;
+  readonly port: number;
+}
+
+export type OnDatagram = (bytes: Uint8Array, from: Endpoint) => void;
+
+export interface TcpListener extends AsyncIterable<Connection> {
+  readonly port: number;
+  /** Ends the iteration. Connections that were accepted stay. Idempotent. */
+  close(): void;
+}
+
+export interface UdpSocket {
+  readonly port: number;
+  /** Datagrams may be lost: so is one that the system refuses. */
+  send(bytes: Uint8Array, to: Endpoint): void;
+  /** Idempotent. */
+  close(): void;
+}

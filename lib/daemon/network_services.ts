@@ -1,0 +1,89 @@
+import type { DnsStatusView, VmPortsView } from "../api/network_contract.ts";
+import type { Services } from "../api/services.ts";
+import { BangerError } from "../base/errors.ts";
+import { askControl, type NetworkStatus } from "../net/control.ts";
+import { networkFiles, vmPaths } from "../store/paths.ts";
+import { loopbackAddress, type Vm } from "../store/records.ts";
+import { changeNetwork } from "../vm/network.ts";
+import type { VmDeps } from "../vm/deps.ts";
+import type { VmService } from "../vm/service.ts";
+
+interface Parts {
+  readonly deps: VmDeps;
+  readonly vms: VmService;
+  readonly names: { status(): DnsStatusView };
+}
+
+const NOTHING: NetworkStatus = { isWatching: false, forwards: [], truncated: false, refusals: [] };
+
+/** The API's network service: what the relays of the machines tell, and what they are told. */
+export function networkServices({ deps, vms, names }: Parts): Services["network"] {
+  const ports = async (nameOrId: string) => {
+    const vm = deps.store.vms.get(nameOrId);
+    return await portsView(deps, vm, await statusOf(deps, vm));
+  };
+  return {
+    ports,
+    async change(nameOrId, { publish, forward, allowNet }) {
+      const name = await changeNetwork(deps, vms.queues, nameOrId, {
+        ...(publish === undefined ? {} : { publish }),
+        ...(forward === undefined ? {} : { forward }),
+        ...(allowNet === undefined ? {} : { allowNet }),
+      });
+      return await ports(name);
+    },
+    dns: () => Promise.resolve(names.status()),
+  };
+}
+
+async function statusOf({ host, paths }: VmDeps, vm: Vm): Promise<NetworkStatus> {
+  if (vm.state !== "running" || vm.spec.network === "none") return NOTHING;
+  try {
+    return await askControl(host, networkFiles(vmPaths(paths, vm.id).runtime).control, "status");
+  } catch (thrown) {
+    // A relay that is only just started, or started again.
+    if (thrown instanceof BangerError && ["not_found", "connection_failed"].includes(thrown.code)) {
+      return NOTHING;
+    }
+    throw thrown;
+  }
+}
+
+async function portsView(deps: VmDeps, vm: Vm, status: NetworkStatus): Promise<VmPortsView> {
+  const address = loopbackAddress(vm.number);
+  const resolves = vm.state === "running" &&
+    (await deps.host.network.resolveName(`${vm.name}.vm`)).includes(address);
+  return {
+    name: vm.name,
+    state: vm.state,
+    network: vm.spec.network,
+    address,
+    resolves,
+    forward: vm.spec.network !== "none" && vm.spec.forward !== false,
+    publish: vm.spec.publish ?? [],
+    allow: vm.spec.network === "none" ? [] : [...vm.spec.allowNet ?? await deps.defaultAllowNet()],
+    isWatching: status.isWatching,
+    truncated: status.truncated,
+    ports: status.forwards.map((forward) => {
+      const shownHost = resolves && !forward.isPublished ? `${vm.name}.vm` : forward.hostAddress;
+      const url = urlOf(shownHost, forward.hostPort, forward.guestPort);
+      return { ...forward, ...(url === undefined ? {} : { url }) };
+    }),
+    denied: status.refusals.map(({ lastAtMs, ...refusal }) => ({
+      ...refusal,
+      lastAt: new Date(lastAtMs).toISOString(),
+    })),
+  };
+}
+
+/** What surely speaks no HTTP gets no link. */
+const NO_HTTP = new Set([22, 25, 53, 111, 3306, 5432, 6379, 11211, 27017]);
+
+function urlOf(host: string, hostPort: number | undefined, guestPort: number): string | undefined {
+  if (hostPort === undefined || NO_HTTP.has(guestPort)) return undefined;
+  const shown = host.includes(":") ? `[${host}]` : host === "0.0.0.0" ? "127.0.0.1" : host;
+  if (guestPort === 443 || guestPort === 8443) {
+    return `https://${shown}${hostPort === 443 ? "" : `:${hostPort}`}`;
+  }
+  return `http://${shown}${hostPort === 80 ? "" : `:${hostPort}`}`;
+}

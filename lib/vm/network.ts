@@ -1,0 +1,112 @@
+import { BangerError } from "../base/errors.ts";
+import { parsePublish } from "../base/net_rules.ts";
+import type { VmName } from "../base/names.ts";
+import { askControl } from "../net/control.ts";
+import { writeNetworkSettings } from "../net/settings.ts";
+import { networkFiles, vmPaths } from "../store/paths.ts";
+import { loopbackAddress, type Vm, type VmSpec, vsockCid } from "../store/records.ts";
+import { runtimeSockets } from "../vmm/driver.ts";
+import type { VmDeps } from "./deps.ts";
+import type { VmQueues } from "./queue.ts";
+
+/** Locally administered (the second-lowest bit of the first byte), and one for each VM. */
+export function macAddress(number: number): string {
+  const hex = (value: number) => value.toString(16).padStart(2, "0");
+  return `52:54:00:42:${hex(number >> 8)}:${hex(number & 255)}`;
+}
+
+/** What a VM's creation says of its network, as its record keeps it. */
+export function networkSpec(
+  options: {
+    readonly publish?: readonly string[];
+    readonly forward?: boolean;
+    readonly allowNet?: readonly string[];
+  },
+): Pick<VmSpec, "publish" | "forward" | "allowNet"> {
+  return {
+    ...(options.publish?.length ? { publish: [...options.publish] } : {}),
+    ...(options.forward === false ? { forward: false } : {}),
+    ...(options.allowNet ? { allowNet: [...options.allowNet] } : {}),
+  };
+}
+
+/** Tells the relay what it is to carry. A VM without a network has no such file. */
+export async function writeSettings(deps: VmDeps, vm: Vm): Promise<void> {
+  const { host, paths } = deps;
+  const { runtime } = vmPaths(paths, vm.id);
+  if (vm.spec.network === "none") return;
+  await writeNetworkSettings(host.files, networkFiles(runtime).settings, {
+    vmName: vm.name,
+    address: loopbackAddress(vm.number),
+    mac: macAddress(vm.number),
+    forward: vm.spec.forward !== false,
+    publish: [...vm.spec.publish ?? []],
+    allow: [...vm.spec.allowNet ?? await deps.defaultAllowNet()],
+    agent: vm.spec.transport === "vhost-vsock"
+      ? { kind: "vsock", cid: vsockCid(vm.number) }
+      : { kind: "hybrid", path: runtimeSockets(runtime).agent },
+    frameSocketPath: runtimeSockets(runtime).frames,
+  });
+}
+
+/**
+ * Refuses a start whose published ports are not to be had. The relay takes them a moment later; one that is
+ * lost in between shows in `vm ports`.
+ *
+ * @throws {BangerError} `in_use`, `permission_denied`
+ */
+export async function assertPublishable({ host }: Pick<VmDeps, "host">, vm: Vm): Promise<void> {
+  for (const text of vm.spec.publish ?? []) {
+    const { hostAddress, hostPort } = parsePublish(text);
+    try {
+      (await host.network.listenTcp(hostAddress, hostPort)).close();
+    } catch (thrown) {
+      if (!(thrown instanceof BangerError)) throw thrown;
+      throw new BangerError(
+        thrown.code === "already_exists" ? "in_use" : thrown.code,
+        `Cannot publish port ${hostPort} for VM ${vm.name}: ${thrown.message.replace(/^Cannot .*?: /, "")}`,
+        `Free it, or publish another: banger vm network ${vm.name} --publish PORT:GUEST`,
+        { cause: thrown },
+      );
+    }
+  }
+}
+
+export type NetworkChange = Partial<Pick<VmSpec, "publish" | "forward">> & {
+  /** Null: what the configuration says. */
+  readonly allowNet?: readonly string[] | null;
+};
+
+/** Changes a VM's network settings, at once where it runs. @returns its name */
+export async function changeNetwork(
+  deps: VmDeps,
+  queues: VmQueues,
+  nameOrId: string,
+  change: NetworkChange,
+): Promise<VmName> {
+  const { store, host, paths } = deps;
+  const { id, name } = store.vms.get(nameOrId);
+  await queues.run(id, async () => {
+    const vm = store.vms.get(id);
+    if (vm.spec.network === "none") {
+      throw new BangerError(
+        "wrong_state",
+        `Cannot change the network of VM ${name}: it has none`,
+        "Make the VM without --network none",
+      );
+    }
+    const { allowNet: _old, ...rest } = vm.spec;
+    const allowNet = change.allowNet === undefined ? vm.spec.allowNet : change.allowNet ?? undefined;
+    const spec: VmSpec = {
+      ...rest,
+      ...(change.publish ? { publish: change.publish } : {}),
+      ...(change.forward === undefined ? {} : { forward: change.forward }),
+      ...(allowNet ? { allowNet: [...allowNet] } : {}),
+    };
+    const changed = store.vms.update(id, { record: { spec } });
+    if (vm.state !== "running") return;
+    await writeSettings(deps, changed);
+    await askControl(host, networkFiles(vmPaths(paths, id).runtime).control, "reload");
+  });
+  return name;
+}
