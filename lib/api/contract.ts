@@ -91,6 +91,8 @@ export const vmSchema = z.object({
   /** What carries the root disk's writes, and why that. */
   rootDisk: z.string().optional(),
   rootDiskReason: z.string().optional(),
+  /** The image before the last change, whose root disk is kept for its undo. */
+  previousImage: z.string().optional(),
   network: z.string(),
   transport: z.string(),
   address: z.string(),

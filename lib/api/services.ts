@@ -17,6 +17,7 @@ import type {
 } from "./contract.ts";
 
 import type {
+  ChangeImage,
   PlannedChangeView,
   PrunedVmView,
   PruneVms,
@@ -45,6 +46,7 @@ export interface Services {
     /** What `set` would change, and when. */
     plan(nameOrId: string, change: SetVm): PlannedChangeView[];
     set(nameOrId: string, change: SetVm): OperationView;
+    changeImage(nameOrId: string, change: ChangeImage): OperationView;
     restore(nameOrId: string, newName: string | undefined): Promise<VmView>;
     prune(options: PruneVms): Promise<PrunedVmView[]>;
   };

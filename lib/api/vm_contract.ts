@@ -15,6 +15,13 @@ export const setVmSchema = z.object({
 }).strict().openapi("SetVm");
 export type SetVm = z.infer<typeof setVmSchema>;
 
+/** Another image below a VM whose work disk stays; or back to the one before. */
+export const changeImageSchema = z.union([
+  z.object({ image: createVmSchema.shape.image.unwrap() }).strict(),
+  z.object({ undo: z.literal(true) }).strict(),
+]).openapi("ChangeImage");
+export type ChangeImage = z.infer<typeof changeImageSchema>;
+
 export const plannedChangeSchema = z.object({
   setting: z.string(),
   /** For people. */

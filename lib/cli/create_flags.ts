@@ -101,7 +101,7 @@ export async function createRequest(context: Context, input: Input): Promise<Cre
 }
 
 /** The daemon has another working directory. */
-function requestedImage({ absolutePath }: Context, text: string | undefined): string | undefined {
+export function requestedImage({ absolutePath }: Context, text: string | undefined): string | undefined {
   return text === undefined ? undefined : absoluteImageSource(text, absolutePath("").replace(/\/$/, ""));
 }
 

@@ -25,6 +25,7 @@ import { serveUnix } from "../sys/http_server.ts";
 import { ensureClientKey } from "../vm/config_disk.ts";
 import type { VmDeps } from "../vm/deps.ts";
 import { VmEvents } from "../vm/events.ts";
+import { ImageChanges } from "../vm/image_change.ts";
 import { reconcile } from "../vm/reconcile.ts";
 import { VmRecordKeeper } from "../vm/record_keeper.ts";
 import { VmService } from "../vm/service.ts";
@@ -179,6 +180,7 @@ async function wire(parts: Parts) {
     images,
     kernels,
     vms,
+    imageChanges: new ImageChanges(deps, vms.queues),
     events,
     config: () => readConfig(host.files, paths.configFile),
     trashKeepMs: deps.trashKeepMs,

@@ -11,6 +11,7 @@ import type { Paths } from "../store/paths.ts";
 import type { Store } from "../store/store.ts";
 import type { VmDeps } from "../vm/deps.ts";
 import type { VmEvents } from "../vm/events.ts";
+import type { ImageChanges } from "../vm/image_change.ts";
 import type { VmService } from "../vm/service.ts";
 import { imageServices } from "./image_services.ts";
 import { createDefaults } from "./create_defaults.ts";
@@ -30,6 +31,7 @@ export interface ServiceParts {
   readonly images: ImageService;
   readonly kernels: KernelStore;
   readonly vms: VmService;
+  readonly imageChanges: ImageChanges;
   readonly events: VmEvents;
   /** Read anew each time: what the user changes holds from the next request on. */
   config(): Promise<ConfigFile>;

@@ -25,6 +25,16 @@ export function vmChangeServices(parts: ServiceParts): Services["vmChanges"] {
         return name;
       });
     },
+    changeImage(nameOrId, change) {
+      const { name } = store.vms.get(nameOrId);
+      return operations.begin(
+        "vm set",
+        (progress, signal) =>
+          "image" in change
+            ? parts.imageChanges.change(name, change.image, { progress, signal })
+            : parts.imageChanges.undo(name, { progress, signal }),
+      );
+    },
     async restore(nameOrId, newName) {
       return await viewer(parts)(await vms.trash.restore(nameOrId, newName), 0);
     },

@@ -16,7 +16,9 @@ export async function vmView(
   stall: Stall | undefined,
 ): Promise<VmView> {
   const own = vmPaths(paths, vm.id);
-  const used = await Promise.all([rootDiskPath(paths, vm), own.workDisk].map((path) => files.stat(path)));
+  const previous = vm.previousRoot && rootDiskPath(paths, { ...vm.previousRoot, id: vm.id });
+  const disks = [rootDiskPath(paths, vm), own.workDisk, ...(previous ? [previous] : [])];
+  const used = await Promise.all(disks.map((path) => files.stat(path)));
   const isReachable = vm.state === "running" || vm.state === "stopping";
   const { spec } = vm;
   return {
@@ -31,6 +33,7 @@ export async function vmView(
     diskUsedBytes: used.reduce((sum, stat) => sum + (stat?.allocatedBytes ?? 0), 0),
     ...(vm.rootDisk === undefined ? {} : { rootDisk: vm.rootDisk }),
     ...(vm.rootDiskReason === undefined ? {} : { rootDiskReason: vm.rootDiskReason }),
+    ...(vm.previousRoot ? { previousImage: vm.previousRoot.imageName } : {}),
     ...waitingForRestart(vm),
     network: spec.network,
     transport: spec.transport,

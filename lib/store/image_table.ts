@@ -68,7 +68,11 @@ export class ImageTable {
 
   /** Names of the VMs made from the image. */
   users(id: ImageId): string[] {
-    return this.#database.prepare("SELECT name FROM vms WHERE image_id = ? ORDER BY name").all(id)
+    // The root disk of a change of image that can be undone still lies over its image.
+    return this.#database.prepare(
+      `SELECT name FROM vms WHERE image_id = ? OR
+       (json_valid(record) AND json_extract(record, '$.previousRoot.imageId') = ?) ORDER BY name`,
+    ).all(id, id)
       .map((row) => String(row.name));
   }
 }

@@ -80,6 +80,19 @@ export type VmSpec = z.infer<typeof vmSpecSchema>;
 export const rootDiskModeSchema = z.enum(["reflink", "qcow2", "dm-snapshot", "copy"]);
 export type RootDiskMode = z.infer<typeof rootDiskModeSchema>;
 
+const rootDiskFileSchema = z.string().regex(/^[a-z0-9.-]+$/);
+
+/** A root disk, and what it is of. */
+export const rootOfImageSchema = z.object({
+  imageId: z.string().transform((id) => id as ImageId),
+  imageName: z.string(),
+  kernelName: z.string().transform((name) => name as KernelName),
+  rootDisk: rootDiskModeSchema,
+  rootDiskReason: z.string(),
+  rootDiskFile: rootDiskFileSchema,
+});
+export type RootOfImage = z.infer<typeof rootOfImageSchema>;
+
 /** The part of a VM that its row keeps as JSON. */
 export const vmRecordSchema = z.object({
   createdAtMs: z.number(),
@@ -96,7 +109,11 @@ export const vmRecordSchema = z.object({
   /** For people: why it is that one. */
   rootDiskReason: z.string().optional(),
   /** The name of its file in the VM's directory. */
-  rootDiskFile: z.string().regex(/^[a-z0-9.-]+$/).optional(),
+  rootDiskFile: rootDiskFileSchema.optional(),
+  /** The one before the last change of image, kept for its undo. */
+  previousRoot: rootOfImageSchema.optional(),
+  /** The intent of a change of image: the new root disk's file begins with this. */
+  unfinishedRoot: z.string().regex(/^root-[0-9a-f]{8}$/).optional(),
 });
 export type VmRecord = z.infer<typeof vmRecordSchema>;
 

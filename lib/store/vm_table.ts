@@ -134,7 +134,7 @@ export class VmTable {
   }
 
   /** Changes what does not touch the state. */
-  update(id: VmId, change: { record?: Partial<VmRecord>; machine?: unknown }): Vm {
+  update(id: VmId, change: { record?: Partial<VmRecord>; machine?: unknown; imageId?: ImageId }): Vm {
     const vm = this.get(id);
     this.#save(vm, change, vm.state, vm.brokenReason ?? null);
     return this.get(id);
@@ -146,7 +146,7 @@ export class VmTable {
 
   #save(
     vm: Vm,
-    change: { record?: Partial<VmRecord>; machine?: unknown; name?: VmName },
+    change: { record?: Partial<VmRecord>; machine?: unknown; name?: VmName; imageId?: ImageId },
     state: VmState,
     brokenReason: string | null,
   ): void {
@@ -156,8 +156,10 @@ export class VmTable {
       return this.#write(vm.id, sql, [state, change.name ?? vm.name, machine, brokenReason, vm.id]);
     }
     const record = JSON.stringify({ ...recordOf(vm), ...change.record });
-    const sql = "UPDATE vms SET state = ?, name = ?, record = ?, machine = ?, broken_reason = ? WHERE id = ?";
-    this.#write(vm.id, sql, [state, change.name ?? vm.name, record, machine, brokenReason, vm.id]);
+    const sql =
+      "UPDATE vms SET state = ?, name = ?, image_id = ?, record = ?, machine = ?, broken_reason = ? WHERE id = ?";
+    const imageId = change.imageId ?? vm.imageId;
+    this.#write(vm.id, sql, [state, change.name ?? vm.name, imageId, record, machine, brokenReason, vm.id]);
   }
 
   #write(id: VmId, sql: string, values: readonly (string | number | null)[]): void {

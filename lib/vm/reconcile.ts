@@ -4,6 +4,7 @@ import { mayBecome } from "../base/states.ts";
 import { vmPaths } from "../store/paths.ts";
 import type { Vm } from "../store/records.ts";
 import type { VmDeps } from "./deps.ts";
+import { discardUnfinishedRoot } from "./image_change.ts";
 import { parseMachineState } from "./machine_state.ts";
 import { stopProcess } from "./processes.ts";
 import { findMissingDisk, findVmProcesses, removeVmFiles, stopUnrecordedProcesses } from "./residue.ts";
@@ -72,6 +73,7 @@ async function reconcileOne(deps: VmDeps, service: VmService, vm: Vm): Promise<v
     case "removed":
     case "suspended":
       await cleanUp(deps, vm);
+      await discardUnfinishedRoot(deps, vm);
       await breakWithoutDisks(deps, vm);
       return;
     case "starting":

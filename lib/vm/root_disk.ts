@@ -29,6 +29,9 @@ export interface RootDisk {
   readonly rootDiskFile: string;
 }
 
+/** The reason of a root disk that is as somebody wanted it. */
+export const ASKED_FOR = "it was asked for";
+
 const SUFFIXES: Readonly<Record<RootDiskMode, string>> = {
   reflink: "raw",
   copy: "raw",
@@ -56,7 +59,7 @@ export async function makeRootDisk(
   const { directory } = vmPaths(paths, id);
   const made = (mode: RootDiskMode, why: string): RootDisk => ({
     rootDisk: mode,
-    rootDiskReason: wishes.mode ? "it was asked for" : why,
+    rootDiskReason: wishes.mode ? ASKED_FOR : why,
     rootDiskFile: `${stem}.${SUFFIXES[mode]}`,
   });
   const target = (mode: RootDiskMode) => `${directory}/${stem}.${SUFFIXES[mode]}`;
@@ -107,12 +110,16 @@ function noSnapshots(obstacle: string): BangerError {
   );
 }
 
+/** Records of older builds do not name it. */
+export function rootDiskFileName(vm: Pick<VmRecord, "rootDisk" | "rootDiskFile">): string {
+  return vm.rootDiskFile ?? `root.${SUFFIXES[vm.rootDisk ?? "qcow2"]}`;
+}
+
 type HasRootDisk = Pick<VmRecord, "rootDisk" | "rootDiskFile"> & { readonly id: VmId };
 
-/** The file that takes the root disk's writes. Records of older builds do not name it. */
+/** The file that takes the root disk's writes. */
 export function rootDiskPath(paths: Paths, vm: HasRootDisk): string {
-  const { directory } = vmPaths(paths, vm.id);
-  return `${directory}/${vm.rootDiskFile ?? `root.${SUFFIXES[vm.rootDisk ?? "qcow2"]}`}`;
+  return `${vmPaths(paths, vm.id).directory}/${rootDiskFileName(vm)}`;
 }
 
 /** What the VMM opens as the root disk; attaches it where that takes something. */

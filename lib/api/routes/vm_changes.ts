@@ -2,6 +2,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import { vmSchema } from "../contract.ts";
 import type { Services } from "../services.ts";
 import {
+  changeImageSchema,
   plannedChangeSchema,
   prunedVmSchema,
   pruneVmsSchema,
@@ -48,6 +49,15 @@ export function vmChangeRoutes(changes: Services["vmChanges"]) {
         responses: started,
       }),
       (c) => c.json(changes.set(c.req.valid("param").name, c.req.valid("json")), 202),
+    )
+    .openapi(
+      createRoute({
+        method: "post",
+        path: "/v1/vms/{name}/image",
+        request: { params: nameParam, body: body(changeImageSchema) },
+        responses: started,
+      }),
+      (c) => c.json(changes.changeImage(c.req.valid("param").name, c.req.valid("json")), 202),
     )
     .openapi(
       createRoute({

@@ -1,8 +1,18 @@
-import type { PlannedChangeView, SetVm } from "../../api/vm_contract.ts";
+import type { ApiClient } from "../../api/client.ts";
+import type { ChangeImage, PlannedChangeView, SetVm } from "../../api/vm_contract.ts";
 import { BangerError } from "../../base/errors.ts";
+import { parseImageRequest } from "../../base/image_source.ts";
 import { formatBytes, parseDurationMs } from "../../base/units.ts";
-import { type Command, flag, listOption, requiredArgument, textOption } from "../command.ts";
-import { cpusFlag, environmentFlag, memoryFlag, sizeFlag } from "../create_flags.ts";
+import {
+  type Command,
+  type Context,
+  flag,
+  type Input,
+  listOption,
+  requiredArgument,
+  textOption,
+} from "../command.ts";
+import { cpusFlag, environmentFlag, memoryFlag, requestedImage, sizeFlag } from "../create_flags.ts";
 import { eachVm, VM_ARGUMENTS } from "../each_vm.ts";
 import { print, printJson, say, table } from "../output.ts";
 import { carryOut, QUIET_OPTION } from "../progress.ts";
@@ -49,10 +59,12 @@ const kill: Command = {
 
 const set: Command = {
   path: ["vm", "set"],
-  summary: "change a VM's processors, memory, disk or environment",
+  summary: "change a VM's processors, memory, disk, environment or image",
   details:
     "Changes a VM. The disk grows at once, in a running VM too, and never shrinks; the others hold from the\n" +
-    "VM's next start on, and it says so.",
+    "VM's next start on, and it says so.\n\n" +
+    "With --image a stopped VM gets another image: its root disk begins anew, /root stays as it is. The root disk\n" +
+    "before is kept until the next change of image; --undo-image swaps it back, and once more swaps again.",
   arguments: [{ name: "vm", summary: "its name", completes: "vm" }],
   options: [
     { flags: "-c, --cpus <count>", summary: "virtual processors" },
@@ -64,6 +76,8 @@ const set: Command = {
       repeated: true,
     },
     { flags: "--unset-env <name>", summary: "take a variable away; may be repeated", repeated: true },
+    { flags: "-i, --image <image>", summary: "another image below its work disk, as vm create takes it" },
+    { flags: "--undo-image", summary: "back to the image and the root disk before the last --image" },
     { flags: "--dry-run", summary: "only say what would change, and when" },
     JSON_OPTION,
     QUIET_OPTION,
@@ -71,12 +85,19 @@ const set: Command = {
   async run(context, input) {
     const { terminal } = context;
     const name = requiredArgument(input, 0);
+    const image = imageChangeOf(context, input);
     const json = changeOf(input);
+    if (!image && Object.keys(json).length === 0) throw nothingToChange();
     const client = await context.daemon.connect();
-    const plan = await (await client.v1.vms[":name"].plan.$post({ param: { name }, json })).json();
+    const settings = await (await client.v1.vms[":name"].plan.$post({ param: { name }, json })).json();
+    const plan = image ? [await plannedImage(client, name, image), ...settings] : settings;
     const isDry = flag(input, "dryRun");
-    if (!isDry && plan.length > 0) {
-      await carryOut({ context, client, input }, client.v1.vms[":name"].set.$post({ param: { name }, json }));
+    const vm = { param: { name } };
+    if (!isDry && image) {
+      await carryOut({ context, client, input }, client.v1.vms[":name"].image.$post({ ...vm, json: image }));
+    }
+    if (!isDry && settings.length > 0) {
+      await carryOut({ context, client, input }, client.v1.vms[":name"].set.$post({ ...vm, json }));
     }
     if (flag(input, "json")) await printJson(terminal, plan);
     else if (isDry) await print(terminal, changeTable(plan));
@@ -85,24 +106,48 @@ const set: Command = {
   },
 };
 
-/** @throws {BangerError} `invalid_argument` that names the flag, or where nothing is to change */
-function changeOf(input: Parameters<Command["run"]>[1]): SetVm {
+/** @throws {BangerError} `invalid_argument` */
+function imageChangeOf(context: Context, input: Input): ChangeImage | undefined {
+  const image = requestedImage(context, textOption(input, "image"));
+  const isUndo = flag(input, "undoImage");
+  if (image === undefined) return isUndo ? { undo: true } : undefined;
+  if (!isUndo) return { image: parseImageRequest(image) };
+  throw new BangerError(
+    "invalid_argument",
+    "Cannot change a VM: --image and --undo-image exclude each other",
+  );
+}
+
+async function plannedImage(
+  client: ApiClient,
+  name: string,
+  change: ChangeImage,
+): Promise<PlannedChangeView> {
+  const vm = await (await client.v1.vms[":name"].$get({ param: { name } })).json();
+  const to = "image" in change ? change.image : vm.previousImage ?? "none";
+  return { setting: "image", from: vm.image, to, takesEffect: "now" };
+}
+
+/** @throws {BangerError} `invalid_argument` that names the flag */
+function changeOf(input: Input): SetVm {
   const cpus = textOption(input, "cpus");
   const memory = textOption(input, "memory");
   const disk = textOption(input, "disk");
   const environment: Record<string, string | null> = { ...environmentFlag(listOption(input, "env")) };
   for (const name of listOption(input, "unsetEnv")) environment[name] = null;
-  const change: SetVm = {
+  return {
     ...(cpus === undefined ? {} : { cpus: cpusFlag(cpus) }),
     ...(memory === undefined ? {} : { memoryMib: memoryFlag(memory) }),
     ...(disk === undefined ? {} : { workDiskBytes: sizeFlag("--disk", disk) }),
     ...(Object.keys(environment).length === 0 ? {} : { environment }),
   };
-  if (Object.keys(change).length > 0) return change;
-  throw new BangerError(
+}
+
+function nothingToChange(): BangerError {
+  return new BangerError(
     "invalid_argument",
     "Cannot change a VM: nothing says what",
-    "Give one of --cpus, --memory, --disk, --env, --unset-env",
+    "Give one of --cpus, --memory, --disk, --env, --unset-env, --image, --undo-image",
   );
 }
 

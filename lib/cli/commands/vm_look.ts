@@ -47,6 +47,10 @@ function vmFields(vm: VmView, nowMs: number): [string, string | undefined][] {
     ],
     ["Last end", vm.lastExit],
     ["Image", vm.image],
+    [
+      "Image before",
+      vm.previousImage && `${vm.previousImage}; back to it: banger vm set ${vm.name} --undo-image`,
+    ],
     ["Kernel", vm.kernel],
     ["CPUs", `${vm.cpus}${waits(vm, "cpus")}`],
     ["Memory", memoryText(vm)],
