@@ -123,6 +123,7 @@ function buildContext(build: BuildStamp): Context {
         runtimeDirectory: found.runtimeDirectory,
         stateDirectory: found.stateDirectory,
         logPath: found.daemonLog,
+        startLock: found.startLock,
         uid: Deno.uid() ?? 0,
         command: () => prepareDaemon(host, build, found),
         send: unixFetch(found.daemonSocket),

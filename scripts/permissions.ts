@@ -91,7 +91,7 @@ export const EXECUTABLES: readonly Executable[] = [
       "--allow-net",
       // ssh, git, setsid for the daemon.
       "--allow-run",
-      // openat2, statx: names that are no UTF-8, and no way out of a repository through symlinks.
+      // flock, for the one that starts the daemon; openat2, statx: names that are no UTF-8, and no way out of a repository through symlinks.
       "--allow-ffi",
       `--allow-env=${
         [...PATH_VARIABLES, ...LIBRARY_VARIABLES, "GIT_CONFIG_GLOBAL", "TERM", "BANGER_TRANSPORT"].join(",")

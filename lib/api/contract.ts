@@ -195,6 +195,9 @@ export const operationSchema = z.object({
   id: z.string(),
   kind: z.string(),
   state: z.enum(["running", "done", "failed", "cancelled"]),
+  startedAt: z.string(),
+  /** What it is doing, or did last. */
+  stage: z.string().optional(),
   result: z.string().optional(),
   error: errorSchema.optional(),
 }).openapi("Operation");

@@ -8,6 +8,8 @@ import type { Services } from "./services.ts";
 const KEPT_FINISHED = 100;
 /** Of one operation; updates replace each other, so only stages and notes count. */
 const KEPT_EVENTS = 500;
+/** Of the beginning of an id that names its operation. */
+const MIN_ID_CHARACTERS = 4;
 /** Progress within a stage is told at most this often. */
 const UPDATE_INTERVAL_MS = 100;
 
@@ -58,13 +60,20 @@ export class Operations {
   }
 
   #get(id: string): Operation {
-    const operation = this.#operations.get(id);
+    const operation = this.#operations.get(id) ?? this.#findByStart(id);
     if (operation) return operation;
     throw new BangerError(
       "not_found",
       `Cannot find operation ${quote(id)}`,
       "It may have ended before the daemon started",
     );
+  }
+
+  /** People copy the beginning of an id. */
+  #findByStart(start: string): Operation | undefined {
+    if (start.length < MIN_ID_CHARACTERS) return undefined;
+    const found = [...this.#operations.values()].filter(({ id }) => id.startsWith(start));
+    return found.length === 1 ? found[0] : undefined;
   }
 
   #forgetOld(): void {
@@ -84,7 +93,8 @@ class Operation {
   readonly #finished = Promise.withResolvers<void>();
   readonly #past: OperationEvent[] = [];
   readonly #followers = new Set<(event: OperationEvent) => void>();
-  #outcome: Omit<OperationView, "id" | "kind"> = { state: "running" };
+  #stage: string | undefined;
+  #outcome: Pick<OperationView, "state" | "result" | "error"> = { state: "running" };
   #lastUpdateMs = 0;
 
   constructor(kind: string, clock: Pick<Clock, "now">) {
@@ -98,7 +108,9 @@ class Operation {
   }
 
   view(): OperationView {
-    return { id: this.id, kind: this.#kind, ...this.#outcome };
+    const startedAt = new Date(this.#startedAtMs).toISOString();
+    const stage = this.#stage === undefined ? {} : { stage: this.#stage };
+    return { id: this.id, kind: this.#kind, startedAt, ...stage, ...this.#outcome };
   }
 
   cancel(): void {
@@ -148,7 +160,10 @@ class Operation {
 
   #progress(): Progress {
     return {
-      stage: (name) => this.#tell({ type: "stage", name, atMs: this.#atMs() }),
+      stage: (name) => {
+        this.#stage = name;
+        this.#tell({ type: "stage", name, atMs: this.#atMs() });
+      },
       note: (text) => this.#tell({ type: "note", text }),
       update: (done, total) => {
         const now = this.#clock.now();

@@ -31,6 +31,8 @@ export interface Argument {
   readonly optional?: boolean;
   /** What shell completion offers. */
   readonly completes?: Completes;
+  /** All values that it takes, for completion. */
+  readonly choices?: readonly string[];
   readonly repeated?: boolean;
 }
 
@@ -44,7 +46,7 @@ export interface Option {
   readonly repeated?: boolean;
   /** What shell completion offers for its value, where `choices` does not say it. */
   readonly completes?: Completes;
-  /** All values that it takes. */
+  /** All values that it takes, for completion. */
   readonly choices?: readonly string[];
 }
 
@@ -84,6 +86,8 @@ export interface DaemonAccess {
   connect(): Promise<ApiClient>;
   /** @returns undefined where none runs */
   connectIfRunning(): Promise<ApiClient | undefined>;
+  /** Asks it to end and waits until it has. @returns false where none runs */
+  stop(force: boolean): Promise<boolean>;
   readonly logPath: string;
 }
 

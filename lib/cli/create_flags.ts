@@ -11,11 +11,13 @@ export const CREATE_OPTIONS: readonly Option[] = [
   { flags: "-n, --name <name>", summary: "the VM's name, a DNS label (default: an invented one)" },
   {
     flags: "-i, --image <image>",
+    completes: "image",
     summary:
       "what to boot: a name, a reference or a path, as image pull takes it (default: config.toml's, else debian-bookworm); pulled where it is missing",
   },
   {
     flags: "--kernel <kernel>",
+    completes: "kernel",
     summary: "the kernel to boot it with (default: debian); pulled where it is missing",
   },
   { flags: "-c, --cpus <count>", summary: "virtual processors (default: config.toml's, else 2)" },
@@ -27,15 +29,18 @@ export const CREATE_OPTIONS: readonly Option[] = [
   },
   {
     flags: "--network <mode>",
+    choices: ["user", "none"],
     summary: "user: a way out without privilege (default); none: no network card",
   },
   ...NETWORK_OPTIONS,
   {
     flags: "--vmm <vmm>",
+    choices: ["qemu", "firecracker"],
     summary: "qemu or firecracker (default: Firecracker where the host and the VM allow it)",
   },
   {
     flags: "--root-disk <mode>",
+    choices: ["reflink", "qcow2", "dm-snapshot", "copy"],
     summary: "reflink, qcow2, dm-snapshot or copy (default: the cheapest that the host offers)",
   },
   {

@@ -7,6 +7,8 @@ import type { DaemonAccess } from "./command.ts";
 
 const START_TIMEOUT_MS = 20_000;
 const STOP_TIMEOUT_MS = 10_000;
+/** What it cancels is undone first, and a VM that shuts down is waited for. */
+const FORCED_STOP_TIMEOUT_MS = 90_000;
 const POLL_MS = 10;
 const MAX_LOG_BYTES = 64 * 1024 * 1024;
 
@@ -15,6 +17,7 @@ export interface DaemonLocation {
   readonly runtimeDirectory: string;
   readonly stateDirectory: string;
   readonly logPath: string;
+  readonly startLock: string;
   readonly uid: number;
   /** Makes the daemon's executable ready. */
   command(): Promise<CommandLine>;
@@ -22,10 +25,15 @@ export interface DaemonLocation {
   warn(text: string): Promise<void>;
 }
 
-type Deps = { clock: Clock; files: Files; processes: Pick<Processes, "startInBackground"> };
+type Deps = {
+  clock: Clock;
+  files: Files;
+  processes: Pick<Processes, "startInBackground" | "identify" | "isAlive">;
+};
 
 /** Reaches the daemon over its socket, and starts it where it does not run. */
 export function daemonAccess(deps: Deps, location: DaemonLocation): DaemonAccess {
+  const { files } = deps;
   const client = apiClient(location.send);
   return {
     logPath: location.logPath,
@@ -35,12 +43,20 @@ export function daemonAccess(deps: Deps, location: DaemonLocation): DaemonAccess
     async connect() {
       const running = await findVersion(client);
       if (running === buildId(location.build)) return client;
-      if (running && !(await stopOther(deps, client, location))) return client;
+      await files.makeDirectory(location.stateDirectory, 0o700);
+      await preparePrivateDirectory(files, location.runtimeDirectory, location.uid);
+      // Of several first commands one starts the daemon. The others wait for that, and find it: none of them
+      // starts another one later, when somebody may have stopped the first.
+      await using _starting = await files.lock(location.startLock);
+      const since = await findVersion(client);
+      if (since === buildId(location.build)) return client;
+      if (since && !(await stopOther(deps, client, location))) return client;
       await startDaemon(deps, client, location);
       const { notices = [] } = await (await client.v1.version.$get()).json();
       for (const notice of notices) await location.warn(notice);
       return client;
     },
+    stop: (force) => stopDaemon(deps, client, force),
   };
 }
 
@@ -85,19 +101,19 @@ async function stopOther({ clock }: Deps, client: ApiClient, location: DaemonLoc
 
 async function startDaemon(deps: Deps, client: ApiClient, location: DaemonLocation): Promise<void> {
   const { clock, files, processes } = deps;
-  await files.makeDirectory(location.stateDirectory, 0o700);
-  await preparePrivateDirectory(files, location.runtimeDirectory, location.uid);
   await boundLog(files, location.logPath);
   const logStartBytes = (await files.stat(location.logPath))?.sizeBytes ?? 0;
-  const process = await processes.startInBackground(await location.command(), location.logPath);
+  const command = await location.command();
+  let process = await processes.startInBackground(command, location.logPath);
   const deadlineMs = clock.monotonicMs() + START_TIMEOUT_MS;
   for (;;) {
     if (await findVersion(client) !== undefined) return;
-    // Code 0: another client has started one at the same time, and that one is about to answer.
     const exitCode = process.exitCode();
     if (exitCode !== undefined && exitCode !== 0) {
       throw await startFailure(files, location.logPath, logStartBytes);
     }
+    // Code 0: another daemon still held the lock, and may be about to answer or to end.
+    if (exitCode === 0) process = await processes.startInBackground(command, location.logPath);
     if (clock.monotonicMs() > deadlineMs) {
       throw new BangerError(
         "daemon_unavailable",
@@ -106,6 +122,27 @@ async function startDaemon(deps: Deps, client: ApiClient, location: DaemonLocati
       );
     }
     await clock.sleep(POLL_MS);
+  }
+}
+
+/** Asks the daemon to end and waits until its process has. @returns false where none runs */
+async function stopDaemon({ clock, processes }: Deps, client: ApiClient, force: boolean): Promise<boolean> {
+  try {
+    const { pid } = await (await client.v1.version.$get()).json();
+    const daemon = await processes.identify(pid);
+    await client.v1.shutdown.$post({ json: { force } });
+    const deadlineMs = clock.monotonicMs() + FORCED_STOP_TIMEOUT_MS;
+    while (daemon && await processes.isAlive(daemon)) {
+      if (clock.monotonicMs() > deadlineMs) {
+        const hint = `End process ${pid}: what it was doing is finished or undone when the next one starts`;
+        throw new BangerError("daemon_unavailable", "Cannot stop the daemon: it does not end", hint);
+      }
+      await clock.sleep(POLL_MS);
+    }
+    return true;
+  } catch (thrown) {
+    if (isNobodyThere(thrown)) return false;
+    throw thrown;
   }
 }
 

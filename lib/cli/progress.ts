@@ -1,5 +1,6 @@
 import { type ApiClient, followOperation } from "../api/client.ts";
 import type { OperationEvent, OperationView } from "../api/contract.ts";
+import { BangerError } from "../base/errors.ts";
 import type { Clock } from "../base/host.ts";
 import type { Terminal } from "../base/terminal.ts";
 import { formatBytes } from "../base/units.ts";
@@ -32,6 +33,29 @@ export async function showOperation(
   try {
     const finished = await followOperation(client, operation, (event) => line?.show(event));
     return finished.result ?? "";
+  } finally {
+    await line?.end();
+  }
+}
+
+/**
+ * Follows an operation that somebody else began: Ctrl-C leaves it, and it goes on.
+ *
+ * @param options `isCancelled`: its end by being cancelled is what was wanted
+ * @throws {BangerError} the operation's failure
+ */
+export async function watchOperation(
+  { terminal, clock }: { terminal: Terminal; clock: Clock },
+  client: ApiClient,
+  operation: OperationView,
+  options: { quiet?: boolean; isCancelled?: boolean } = {},
+): Promise<string> {
+  const line = options.quiet ? undefined : new ProgressLine(terminal, clock);
+  try {
+    return (await followOperation(client, operation, (event) => line?.show(event))).result ?? "";
+  } catch (thrown) {
+    if (options.isCancelled && thrown instanceof BangerError && thrown.code === "cancelled") return "";
+    throw thrown;
   } finally {
     await line?.end();
   }

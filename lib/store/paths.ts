@@ -25,6 +25,8 @@ export interface Paths {
   readonly daemonLog: HostPath;
   readonly daemonSocket: HostPath;
   readonly daemonLock: HostPath;
+  /** Held by a command that starts the daemon. */
+  readonly startLock: HostPath;
   readonly binDirectory: HostPath;
 }
 
@@ -64,6 +66,7 @@ export function resolvePaths(variable: (name: string) => string | undefined, uid
     binDirectory: `${state}/bin` as HostPath,
     daemonSocket: `${runtime}/daemon.sock` as HostPath,
     daemonLock: `${runtime}/daemon.lock` as HostPath,
+    startLock: `${runtime}/start.lock` as HostPath,
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Command } from "../command.ts";
+import { completionCommands } from "./completion.ts";
 import { CONFIG_COMMANDS } from "./config.ts";
 import { DAEMON_COMMANDS } from "./daemon.ts";
 import { DOCTOR_COMMANDS } from "./doctor.ts";
@@ -6,6 +7,8 @@ import { IMAGE_COMMANDS } from "./image.ts";
 import { KERNEL_COMMANDS } from "./kernel.ts";
 import { NETWORK_COMMANDS } from "./network.ts";
 import { VM_ACCESS_COMMANDS } from "./vm_access.ts";
+import { OPERATION_COMMANDS } from "./operation.ts";
+import { VM_STATS_COMMANDS } from "./vm_stats.ts";
 import { VM_CHANGE_COMMANDS } from "./vm_change.ts";
 import { VM_LIST_COMMANDS } from "./vm_list.ts";
 import { VM_LIFECYCLE_COMMANDS } from "./vm_lifecycle.ts";
@@ -21,6 +24,7 @@ export const NOUNS: Readonly<Record<string, string>> = {
   "vm session": "commands in a VM that go on without you",
   image: "images that VMs are made from",
   kernel: "kernels that VMs boot",
+  operation: "what the daemon is working on",
   config: "the configuration file",
   daemon: "the daemon that owns them all",
 };
@@ -32,13 +36,16 @@ export const COMMANDS: readonly Command[] = [
   ...VM_CHANGE_COMMANDS,
   ...VM_LIST_COMMANDS,
   ...VM_LOOK_COMMANDS,
+  ...VM_STATS_COMMANDS,
   ...VM_ACCESS_COMMANDS,
   ...VM_WORKSPACE_COMMANDS,
   ...VM_SESSION_COMMANDS,
   ...NETWORK_COMMANDS,
   ...IMAGE_COMMANDS,
   ...KERNEL_COMMANDS,
+  ...OPERATION_COMMANDS,
   ...CONFIG_COMMANDS,
   ...DAEMON_COMMANDS,
+  ...completionCommands(() => ({ commands: COMMANDS, nouns: NOUNS })),
   ...DOCTOR_COMMANDS,
 ];

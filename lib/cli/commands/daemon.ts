@@ -44,9 +44,8 @@ const stop: Command = {
   summary: "stop the daemon; VMs run on",
   options: [{ flags: "-f, --force", summary: "cancel running operations" }],
   async run({ daemon, terminal }, input) {
-    const client = await daemon.connectIfRunning();
-    if (client) await client.v1.shutdown.$post({ json: { force: flag(input, "force") } });
-    else await say(terminal, "banger: the daemon does not run");
+    const hasStopped = await daemon.stop(flag(input, "force"));
+    if (!hasStopped) await say(terminal, "banger: the daemon does not run");
     return 0;
   },
 };
