@@ -46,7 +46,8 @@ Deno.test("vm list --removed shows the last removed first, and how long each sta
 
 Deno.test("a guest's escape sequences do not come through any table", () => {
   const evil = { ...VM, image: "\u001b]0;x\u0007\u202e" };
-  assert.doesNotMatch(vmTable([evil], NOW_MS), /[\u001b\u0007\u202e]/);
+  const shown = vmTable([evil], NOW_MS);
+  for (const character of ["\u001b", "\u0007", "\u202e"]) assert.ok(!shown.includes(character));
 });
 
 Deno.test("vm set says what holds now and what waits for a start", () => {
