@@ -55,7 +55,7 @@ function findCommand(
   commands: readonly Command[],
   words: readonly string[],
 ): { command: Command; rest: readonly string[] } | undefined {
-  for (const length of [2, 1]) {
+  for (const length of [3, 2, 1]) {
     const path = words.slice(0, length).join(" ");
     if (words.length < length) continue;
     const command = commands.find((one) => pathsOf(one).some((own) => own.join(" ") === path));
@@ -74,18 +74,19 @@ function verbs(
   nouns: Readonly<Record<string, string>>,
   before: readonly string[],
 ): Candidate[] {
+  const next = (path: readonly string[], summary: string): Candidate[] => {
+    const isBelow = path.length === before.length + 1 && before.every((word, index) => word === path[index]);
+    return isBelow ? [{ text: path.at(-1)!, summary }] : [];
+  };
   const shown = commands.filter(({ hidden }) => !hidden);
-  if (before.length === 0) {
-    const short = shown.flatMap((command) =>
-      pathsOf(command).filter((path) => path.length === 1)
-        .map(([text]) => ({ text: text!, summary: command.summary }))
-    );
-    const all = Object.entries(nouns).map(([text, summary]) => ({ text, summary }));
-    return [...all, ...short, { text: "help", summary: "show help" }];
-  }
-  if (before.length > 1) return [];
-  return shown.filter(({ path }) => path.length === 2 && path[0] === before[0])
-    .map(({ path, summary }) => ({ text: path[1]!, summary }));
+  return [
+    ...Object.entries(nouns).flatMap(([words, summary]) => next(words.split(" "), summary)),
+    // Of several ways to say a command below a noun the first is offered; short cuts are all.
+    ...shown.flatMap((command) =>
+      (before.length === 0 ? pathsOf(command) : [command.path]).flatMap((path) => next(path, command.summary))
+    ),
+    ...(before.length === 0 ? [{ text: "help", summary: "show help" }] : []),
+  ];
 }
 
 /** @returns the long and the short flag, and whether it takes a value */
