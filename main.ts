@@ -42,6 +42,7 @@ function guestAccess(host: Host): GuestAccess {
   };
   return {
     connect: async (endpoint, port) => await (await clientOf(endpoint)).connect(port),
+    ssh: async (endpoint) => await (await clientOf(endpoint)).ssh(),
     async sessions(endpoint) {
       const { sessionsOfGuest } = await import("./lib/guest/client/session_client.ts");
       return sessionsOfGuest(host, endpoint);

@@ -63,6 +63,16 @@ export function resolveCommand(libc: Libc, start: ExecStart): ResolvedCommand {
   return { program, argv: [name, ...args], ...common };
 }
 
+/** How a user comes in who says nothing else. @throws {BangerError} `not_found` for one that the guest does not know */
+export function loginOf(libc: Libc, user: string): { account: Account; shell: string; home: string } {
+  const { account } = readSurroundings(libc, user);
+  return {
+    account,
+    shell: loginShellOf(libc, account),
+    home: defaultDirectory(libc, account, [account.home]),
+  };
+}
+
 function loginShellOf(libc: Libc, { shell }: Account): string {
   const base = shell.slice(shell.lastIndexOf("/") + 1);
   return NO_SHELLS.includes(base) || !isExecutable(libc, shell) ? DEFAULT_SHELL : shell;

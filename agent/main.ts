@@ -17,6 +17,7 @@ import { Poller } from "./poller.ts";
 import { findSerialPort, openSerialPort } from "./serial_port.ts";
 import { serveConnection, type ServerContext } from "./server.ts";
 import { Sessions } from "./sessions/sessions.ts";
+import type { LoadSshServer } from "./ssh.ts";
 
 const SOCKET_PATH = "/run/banger/agent.sock";
 /** On the root disk: what sessions printed can be read after a restart of the machine, too. */
@@ -40,7 +41,7 @@ async function main(socketPath: string): Promise<void> {
   const libc = openLibc();
   const descriptors = { libc, poller: new Poller(libc) };
   const sessions = new Sessions(descriptors, SESSIONS_DIRECTORY, log);
-  const context: ServerContext = { descriptors, sessions, build, log };
+  const context: ServerContext = { descriptors, sessions, loadSshServer, build, log };
   let isPrepared = false;
   const serve = async (connection: Connection) => {
     await serveConnection(context, connection);
@@ -60,6 +61,10 @@ async function main(socketPath: string): Promise<void> {
   serving.push(listenUnix(socketPath).then((listener) => acceptAll(listener, serve, log)));
   await Promise.all(serving);
 }
+
+/** A bundle beside this one, inside the executable; see `scripts/permissions.ts`. */
+const loadSshServer: LoadSshServer = async () =>
+  await import(new URL("./ssh_server.js", import.meta.url).href);
 
 async function serveSerialPort(
   { descriptors }: ServerContext,

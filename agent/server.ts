@@ -13,6 +13,7 @@ import { servePorts } from "./ports.ts";
 import { powerOff } from "./power.ts";
 import { serveSessions } from "./sessions/serve.ts";
 import type { Sessions } from "./sessions/sessions.ts";
+import { type LoadSshServer, serveSsh } from "./ssh.ts";
 import { readSmallFile } from "./small_files.ts";
 import { guestStats } from "./stats.ts";
 
@@ -23,6 +24,7 @@ const SESSIONS = "/v1/sessions";
 export interface ServerContext {
   readonly descriptors: Descriptors;
   readonly sessions: Sessions;
+  readonly loadSshServer: LoadSshServer;
   readonly build: BuildStamp;
   readonly log: Log;
 }
@@ -78,6 +80,8 @@ async function route(context: ServerContext, exchange: Exchange): Promise<void> 
       return await serveConnect(exchange, url.searchParams, log);
     case "GET /v1/ports":
       return await servePorts(descriptors.libc, exchange, url.searchParams.has("watch"));
+    case "POST /v1/ssh":
+      return await serveSsh(descriptors, exchange, context.loadSshServer, log);
     case "POST /v1/sync":
       await descriptors.libc.call.sync();
       return await exchange.answer(204);

@@ -26,7 +26,7 @@ export interface Executable {
   readonly name: "banger" | "bangerd" | "banger-vsock-agent";
   readonly entry: string;
   readonly flags: readonly string[];
-  /** Bundled on their own and put inside, by the name of their bundle: what runs in threads. */
+  /** Bundled on their own and put inside, by the name of their bundle: what runs in threads or is loaded late. */
   readonly workers?: Readonly<Record<string, string>>;
   /** Whether the tails of the others go into it. */
   readonly carriesCompanions: boolean;
@@ -47,6 +47,7 @@ export const EXECUTABLES: readonly Executable[] = [
       "--allow-write=/run/banger,/var/lib/banger",
       "--unstable-vsock",
     ],
+    workers: { "ssh_server.js": "agent/ssh/server.ts" },
     carriesCompanions: false,
   },
   {

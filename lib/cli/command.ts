@@ -102,6 +102,8 @@ export interface ConfigAccess {
 export interface GuestAccess {
   exec(endpoint: AgentEndpointView, start: ExecStart): Promise<ExecSession>;
   connect(endpoint: AgentEndpointView, port: number): Promise<Connection>;
+  /** The agent's own ssh server. */
+  ssh(endpoint: AgentEndpointView): Promise<Connection>;
   sessions(endpoint: AgentEndpointView): Promise<GuestSessions>;
 }
 

@@ -14,6 +14,7 @@ import { VM_LIST_COMMANDS } from "./vm_list.ts";
 import { VM_LIFECYCLE_COMMANDS } from "./vm_lifecycle.ts";
 import { VM_LOOK_COMMANDS } from "./vm_look.ts";
 import { VM_SESSION_COMMANDS } from "./vm_session.ts";
+import { VM_SSH_COMMANDS } from "./vm_ssh.ts";
 import { VM_RUN_COMMANDS } from "./vm_run.ts";
 import { VM_WORKSPACE_COMMANDS } from "./vm_workspace.ts";
 
@@ -39,6 +40,7 @@ export const COMMANDS: readonly Command[] = [
   ...VM_STATS_COMMANDS,
   ...VM_ACCESS_COMMANDS,
   ...VM_WORKSPACE_COMMANDS,
+  ...VM_SSH_COMMANDS,
   ...VM_SESSION_COMMANDS,
   ...NETWORK_COMMANDS,
   ...IMAGE_COMMANDS,

@@ -126,6 +126,16 @@ export class AgentClient {
     }
   }
 
+  /**
+   * Connects to the agent's own ssh server, which guests have that have no other.
+   *
+   * @throws {BangerError} `not_found` where the agent is too old to have one; `guest_unreachable`
+   */
+  async ssh(): Promise<Connection> {
+    const { stream, head } = await this.#stream("POST", "/v1/ssh", new Uint8Array(0));
+    return new PortStream(stream, bodyOf(head.fields, stream.reader));
+  }
+
   /** Returns once the guest's filesystems are on its disks. */
   async sync(): Promise<void> {
     await this.#ask("POST", "/v1/sync", SYNC_TIMEOUT_MS, 0);

@@ -42,6 +42,7 @@ export async function withAgent(
   const context = {
     descriptors,
     sessions: new Sessions(descriptors, sessionsDirectory ?? `${directory}/sessions`, host.log),
+    loadSshServer: () => import("../../../agent/ssh/server.ts"),
     build: { version: "1.2.3", commit: "abc", builtAt: "2026-01-01T00:00:00Z" },
     log: host.log,
   };

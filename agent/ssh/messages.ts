@@ -1,0 +1,40 @@
+/** Message numbers. Source: RFC 4250, section 4.1; RFC 5656, section 7.1 */
+export const MESSAGE = {
+  disconnect: 1,
+  ignore: 2,
+  unimplemented: 3,
+  debug: 4,
+  serviceRequest: 5,
+  serviceAccept: 6,
+  extInfo: 7,
+  kexInit: 20,
+  newKeys: 21,
+  ecdhInit: 30,
+  ecdhReply: 31,
+  userauthRequest: 50,
+  userauthFailure: 51,
+  userauthSuccess: 52,
+  userauthPublicKeyOk: 60,
+  globalRequest: 80,
+  requestSuccess: 81,
+  requestFailure: 82,
+  channelOpen: 90,
+  channelOpenConfirmation: 91,
+  channelOpenFailure: 92,
+  channelWindowAdjust: 93,
+  channelData: 94,
+  channelExtendedData: 95,
+  channelEof: 96,
+  channelClose: 97,
+  channelRequest: 98,
+  channelSuccess: 99,
+  channelFailure: 100,
+} as const;
+
+/** Source: RFC 4250, section 4.2.2 */
+export const DISCONNECT = {
+  protocolError: 2,
+  authCancelled: 14,
+  tooManyTries: 14,
+  byApplication: 11,
+} as const;
