@@ -35,8 +35,15 @@ async function send(client: Deno.HttpClient, request: HttpRequest): Promise<Http
   return {
     status: response.status,
     header: (name) => response.headers.get(name) ?? undefined,
-    body: response.body ?? new ReadableStream({ start: (controller) => controller.close() }),
+    body: response.body
+      ? withResponse(response.body, response)
+      : new ReadableStream({ start: (controller) => controller.close() }),
   };
+}
+
+/** Deno finds a body's end by a signal through the response, which must not be collected before the body. */
+function withResponse(body: ReadableStream<Uint8Array>, response: Response) {
+  return Object.defineProperty(body, Symbol("response"), { value: response });
 }
 
 function unreachable(url: string, failure: unknown): BangerError {

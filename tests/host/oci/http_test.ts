@@ -79,3 +79,40 @@ Deno.test("a signal ends the request, and reading its body", async () => {
   await assert.rejects(next);
   end();
 });
+
+/** A program of its own, since only there garbage can be collected when it matters. */
+const ABORTS_AFTER_COLLECTION = `
+const { systemHttpClient } = await import(Deno.args[0]);
+const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () =>
+  new Response(new ReadableStream({ start: (controller) => controller.enqueue(new Uint8Array(10)) })));
+const aborting = new AbortController();
+const open = async (client) =>
+  (await client.send({ method: "GET", url: "http://127.0.0.1:" + server.addr.port, signal: aborting.signal })).body;
+const body = await open(systemHttpClient());
+await new Promise((resolve) => setTimeout(resolve, 10));
+gc();
+setTimeout(() => aborting.abort(new Error("enough")), 10);
+setTimeout(() => Deno.exit(1), 3000);
+try {
+  for await (const _ of body);
+} catch {
+  Deno.exit(0);
+}
+`;
+
+Deno.test("a signal ends a body also after what else belonged to the answer was collected", async () => {
+  const file = await Deno.makeTempFile({ suffix: ".js" });
+  try {
+    await Deno.writeTextFile(file, ABORTS_AFTER_COLLECTION);
+    const module = new URL("../../../lib/sys/http.ts", import.meta.url).href;
+    const args = ["run", "--no-check", "--allow-net", "--allow-read", "--v8-flags=--expose-gc", file, module];
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+      args,
+      stdout: "null",
+      stderr: "piped",
+    }).output();
+    assert.equal(code, 0, `the body went on: ${new TextDecoder().decode(stderr)}`);
+  } finally {
+    await Deno.remove(file);
+  }
+});

@@ -39,12 +39,12 @@ async function home(
 const auth = (username: string, password: string) => ({ auth: btoa(`${username}:${password}`) });
 const basic = (username: string, password: string) => ({ kind: "basic", username, password });
 
-Deno.test("without files there are no credentials", async () => {
+Deno.test("Credentials: without files there are no credentials", async () => {
   await using empty = await home({});
   assert.equal(await empty.find("registry.test"), undefined);
 });
 
-Deno.test("the longest namespace counts", async () => {
+Deno.test("Credentials: the longest namespace counts", async () => {
   await using some = await home({
     ".config/containers/auth.json": {
       auths: {
@@ -62,7 +62,7 @@ Deno.test("the longest namespace counts", async () => {
   assert.equal(await some.find("test", "x"), undefined);
 });
 
-Deno.test("Docker's keys are URLs, and Docker Hub has an old one", async () => {
+Deno.test("Credentials: Docker's keys are URLs, and Docker Hub has an old one", async () => {
   await using docker = await home({
     ".docker/config.json": {
       auths: {
@@ -75,7 +75,7 @@ Deno.test("Docker's keys are URLs, and Docker Hub has an old one", async () => {
   assert.deepEqual(await docker.find("registry.test"), basic("url", "pass:with:colons"));
 });
 
-Deno.test("files are asked in order, and $REGISTRY_AUTH_FILE alone", async () => {
+Deno.test("Credentials: files are asked in order, and $REGISTRY_AUTH_FILE alone", async () => {
   const files = {
     "run/containers/auth.json": { auths: { "one.test": auth("run", "1") } },
     "config/containers/auth.json": {
@@ -93,14 +93,14 @@ Deno.test("files are asked in order, and $REGISTRY_AUTH_FILE alone", async () =>
   assert.equal(await only.find("one.test"), undefined);
 });
 
-Deno.test("an identity token is one", async () => {
+Deno.test("Credentials: an identity token is one", async () => {
   await using docker = await home({
     ".docker/config.json": { auths: { "registry.test": { auth: btoa("u:"), identitytoken: "refresh" } } },
   });
   assert.deepEqual(await docker.find("registry.test"), { kind: "identity-token", token: "refresh" });
 });
 
-Deno.test("a helper is asked through its stdin", async () => {
+Deno.test("Credentials: a helper is asked through its stdin", async () => {
   const asked: string[] = [];
   await using docker = await home(
     { ".docker/config.json": { credHelpers: { "registry.test": "one" }, credsStore: "all" } },
@@ -127,7 +127,7 @@ Deno.test("a helper is asked through its stdin", async () => {
 });
 
 for (const name of ["../evil", "a/b", "a b", "", "-x", "a;b", "x".repeat(65)]) {
-  Deno.test(`the helper name ${JSON.stringify(name)} is refused`, async () => {
+  Deno.test(`Credentials: the helper name ${JSON.stringify(name)} is refused`, async () => {
     await using docker = await home(
       { ".docker/config.json": { credHelpers: { "registry.test": name } } },
       {},
@@ -137,7 +137,7 @@ for (const name of ["../evil", "a/b", "a b", "", "-x", "a;b", "x".repeat(65)]) {
   });
 }
 
-Deno.test("a helper that fails, or answers nonsense, is an error that names it", async () => {
+Deno.test("Credentials: a helper that fails, or answers nonsense, is an error that names it", async () => {
   const config = { ".docker/config.json": { credsStore: "x" } };
   await using failing = await home(config, {}, () => ({ code: 3, stdout: "no keyring" }));
   await rejectsWith(
@@ -157,7 +157,7 @@ for (
     ["a text for an object", { auths: { "registry.test": "x" } }, "corrupt_data"],
   ] as const
 ) {
-  Deno.test(`a file with ${why} is an error that names the file`, async () => {
+  Deno.test(`Credentials: a file with ${why} is an error that names the file`, async () => {
     await using broken = await home({ ".docker/config.json": content });
     await rejectsWith(broken.find("registry.test"), code, /config\.json/);
   });

@@ -133,7 +133,7 @@ for (const size of [-1, 1.5, "12", null, 2 ** 60]) {
   });
 }
 
-Deno.test("R1 a manifest that is not what was asked for, or not what the registry says, is refused", async () => {
+Deno.test("R1, Verify: a manifest that is not what was asked for, or not what the registry says, is refused", async () => {
   await using world = await scriptedWorld();
   const wanted = digestOf(LAYER);
   const body = JSON.stringify(IMAGE.manifest);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { ByteString } from "../../../lib/base/tree.ts";
-import { lookup } from "../../../lib/base/tree_paths.ts";
+import { lookup, walkTree } from "../../../lib/base/tree_paths.ts";
 import { TreeBuilder } from "../../../lib/oci/replay/tree_builder.ts";
 import { TarReader } from "../../../lib/oci/tar/reader.ts";
 import { archive, directory, file, hardLink, inPieces, member, symlink } from "./archive.ts";
@@ -241,6 +241,23 @@ Deno.test("P9 two thousand directories deep needs no call stack", async () => {
   const { root } = await replay([archive(...longNamed(path))]);
   assert.notEqual(lookup(root, path as ByteString), undefined);
   await rejectsWith(replay([archive(...longNamed("d/".repeat(2100)))]), "corrupt_data", /longer than 4095/);
+});
+
+Deno.test("P9 twelve thousand directories deep, by links to links, is kept without a call stack", async () => {
+  const steps = 2000;
+  const parts: Uint8Array[] = [];
+  // Each link leads to the end of the directories that were made through the one before.
+  for (let i = 0; i < 6; i++) {
+    const start = i === 0 ? "" : `l${i}/`;
+    parts.push(...longNamed(`${start}${"d/".repeat(steps)}f`));
+    const target = new TextEncoder().encode(`${start}${"d/".repeat(steps)}\0`);
+    parts.push(member({ name: "././@LongLink", type: "K", body: target, format: "gnu" }));
+    parts.push(symlink(`l${i + 1}`, "long"));
+  }
+  const { root } = await replay([archive(...parts)]);
+  let depth = 0;
+  for (const { path } of walkTree(root)) depth = Math.max(depth, path.split("/").length);
+  assert.equal(depth, 6 * steps + 2);
 });
 
 Deno.test("P8 names that are no UTF-8, normal forms and cases stay distinct", async () => {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { BangerError } from "../../../lib/base/errors.ts";
 import type { HttpRequest } from "../../../lib/base/http.ts";
 import { digestOf } from "../../../lib/oci/model/digest.ts";
 import type { CredentialFinder } from "../../../lib/oci/registry/credentials.ts";
@@ -179,6 +180,16 @@ for (
     assert(world.http.requests.every(({ url }) => url.startsWith(base)));
   });
 }
+
+Deno.test("Insecure: a registry that does not speak https is never asked over http instead", async () => {
+  await using world = await scriptedWorld();
+  serveImage(world.http, IMAGE, { base: REPOSITORY.replace("https:", "http:") });
+  world.http.on(`${REPOSITORY}/manifests/t`, () => {
+    throw new BangerError("source_unavailable", "Cannot reach it: no TLS");
+  });
+  await rejectsWith(world.pull(), "source_unavailable", /no TLS/);
+  assert(world.http.requests.every(({ url }) => url.startsWith("https://")));
+});
 
 Deno.test("what a registry lacks or denies is said so", async () => {
   await using world = await scriptedWorld();
