@@ -49,8 +49,18 @@ function withResponse(body: ReadableStream<Uint8Array>, response: Response) {
 function unreachable(url: string, failure: unknown): BangerError {
   return new BangerError(
     "source_unavailable",
-    `Cannot reach ${quote(new URL(url).host)}: ${reasonOf(failure)}`,
+    `Cannot reach ${quote(new URL(url).host)}: ${shortened(reasonOf(failure))}`,
     "Check the name, the network, and HTTPS_PROXY where you need a proxy",
     { cause: failure },
   );
+}
+
+/** Deno tells the address again, each layer that a failure went through, and its last words twice. */
+function shortened(reason: string): string {
+  const parts = reason
+    .replace(/^error sending request[^:]*(?: for url \(\S*\))?: /, "")
+    .replaceAll(/ \(os error \d+\)/g, "")
+    .split(": ")
+    .filter((part) => !/^(client error \(\w+\)|tcp connect error)$/.test(part));
+  return [...new Set(parts)].join(": ");
 }

@@ -76,8 +76,16 @@ function bad(text: string, why: string): BangerError {
   return new BangerError(
     "invalid_argument",
     `Cannot use ${quote(text)} as an image reference: ${why}`,
-    "Write [registry/]name[:tag][@digest], such as alpine:3.20 or ghcr.io/owner/name:tag",
+    hintFor(text),
   );
+}
+
+function hintFor(text: string): string {
+  if (/^[./~]/.test(text)) {
+    return "For a file say what it is: tar:FILE, docker-archive:FILE, oci-archive:FILE, or oci:DIRECTORY";
+  }
+  const form = "Write [registry/]name[:tag][@digest], such as alpine:3.20 or ghcr.io/owner/name:tag";
+  return /^https?:\/\//.test(text) ? `${form}, without http://` : form;
 }
 
 /** In full, and what `parseReference` reads back. */

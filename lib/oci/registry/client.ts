@@ -51,10 +51,15 @@ export class RepositoryClient {
         signal,
       });
       await this.#requireOk(endpoint, response, wanted ?? `tag ${quote(this.#reference.tag ?? "")}`);
+      const mediaType = response.header("content-type")?.split(";")[0]?.trim();
+      if (mediaType === "text/html") {
+        await response.body.cancel();
+        throw webPage(endpoint);
+      }
       const bytes = await readBounded(response.body, MAX_JSON_BYTES, `a manifest of ${endpoint.registry}`);
       return {
         bytes,
-        mediaType: response.header("content-type")?.split(";")[0]?.trim(),
+        mediaType,
         digest: checkedDigest(endpoint, bytes, wanted, response),
       };
     });
@@ -148,6 +153,14 @@ function checkedDigest(
     }
   }
   return wanted ?? digestOf(bytes);
+}
+
+function webPage({ registry }: Endpoint): BangerError {
+  return new BangerError(
+    "corrupt_data",
+    `Cannot use what ${registry} answers: it is a web page, not an image manifest`,
+    "Check the registry's name; a proxy or a login page may have answered in its place",
+  );
 }
 
 function checkRange(

@@ -66,15 +66,24 @@ export async function sendToRegistry(
 }
 
 function gaveUp(endpoint: Endpoint, response: HttpResponse | undefined, failure: unknown): BangerError {
-  const why = response === undefined
-    ? reasonOf(failure)
-    : `it answered ${response.status} ${MAX_ATTEMPTS} times`;
+  if (response === undefined) {
+    // "Cannot reach …", in the words of whoever tried.
+    return new BangerError("source_unavailable", reasonOf(failure), unreachableHint(endpoint), {
+      cause: failure,
+    });
+  }
   return new BangerError(
     "source_unavailable",
-    `Cannot get an answer from ${endpoint.registry}: ${why}`,
-    response?.status === 429 ? "Wait a while; a login often raises the limit" : "Try again later",
-    { cause: failure },
+    `Cannot get an answer from ${endpoint.registry}: it answered ${response.status} ${MAX_ATTEMPTS} times`,
+    response.status === 429 ? "Wait a while; a login often raises the limit" : "Try again later",
   );
+}
+
+function unreachableHint({ baseUrl, registry }: Endpoint): string {
+  const check = "Check its name and the network, and HTTPS_PROXY where you need a proxy";
+  return baseUrl.startsWith("http:")
+    ? check
+    : `${check}; if it speaks plain HTTP, name ${quote(registry)} in config.toml, registries.insecure`;
 }
 
 /** What the server asks for, within reason; else twice as long each time, from half of it to all of it. */

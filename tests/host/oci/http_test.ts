@@ -46,7 +46,7 @@ Deno.test("a server that cannot be reached is said so", async () => {
     http.send({ method: "GET", url: `http://127.0.0.1:${port}/?secret` }),
     (failure) =>
       failure instanceof BangerError && failure.code === "source_unavailable" &&
-      failure.message.startsWith(`Cannot reach "127.0.0.1:${port}"`),
+      failure.message === `Cannot reach "127.0.0.1:${port}": Connection refused`,
   );
 });
 

@@ -221,6 +221,8 @@ Deno.test("R4 a Content-Type that is not the document's type is refused", async 
   const { mediaType: _, ...bare } = IMAGE.manifest;
   serveManifest(world.http, bare, { mediaType: TYPES.index });
   await rejectsWith(world.find(), "corrupt_data", /does not fit its media type/);
+  serveManifest(world.http, "<html>", { mediaType: "text/html" });
+  await rejectsWith(world.find(), "corrupt_data", /it is a web page/);
 });
 
 Deno.test("R4 documents without a media type, or served as plain JSON, are taken by their content", async () => {
