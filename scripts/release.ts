@@ -1,0 +1,205 @@
+/**
+ * Makes a release: the executable, its checksums, an SBOM, an installer, completions and manual pages.
+ *
+ * deno task release [--url URL] [--output DIR] [--dirty]
+ *
+ * From a clean commit the same commit gives the same bytes: nothing of this machine or moment goes in.
+ */
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import { parseArgs } from "node:util";
+import { runtimeSizeBytes } from "../lib/cli/companions.ts";
+import { BIN_DIRECTORY, build } from "./build.ts";
+import { manualPages } from "./reference.ts";
+
+const root = new URL("..", import.meta.url).pathname;
+const ARCHITECTURE = "x86_64";
+const SHELLS = ["bash", "zsh", "fish"] as const;
+
+async function output(program: string, args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command(program, { args: [...args], cwd: root }).output();
+  if (code === 0) return new TextDecoder().decode(stdout);
+  throw new Error(`${program} ${args.join(" ")} fails: ${new TextDecoder().decode(stderr).trim()}`);
+}
+
+async function sha256(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  using file = await Deno.open(path);
+  for await (const chunk of file.readable) hash.update(chunk);
+  return hash.digest("hex");
+}
+
+interface LockFile {
+  readonly npm: Readonly<Record<string, { readonly integrity: string }>>;
+}
+
+interface SpdxPackage {
+  readonly SPDXID: string;
+  readonly name: string;
+  readonly versionInfo: string;
+  readonly downloadLocation: string;
+  readonly licenseConcluded: string;
+  readonly checksums?: readonly { readonly algorithm: string; readonly checksumValue: string }[];
+  readonly externalRefs?: readonly Readonly<Record<string, string>>[];
+}
+
+/** A package of the lock file: `@scope/name@1.2.3`, with what stands behind an underscore left out. */
+function npmPackage(key: string, integrity: string): SpdxPackage {
+  const at = key.lastIndexOf("@", key.includes("_") ? key.indexOf("_") : undefined);
+  const name = key.slice(0, at);
+  const versionInfo = key.slice(at + 1).split("_")[0]!;
+  return {
+    SPDXID: `SPDXRef-npm-${`${name}-${versionInfo}`.replaceAll(/[^A-Za-z0-9.-]/g, "-")}`,
+    name,
+    versionInfo,
+    downloadLocation: "NOASSERTION",
+    licenseConcluded: "NOASSERTION",
+    checksums: [{
+      algorithm: "SHA512",
+      checksumValue: Buffer.from(integrity.replace(/^sha512-/, ""), "base64").toString("hex"),
+    }],
+    externalRefs: [{
+      referenceCategory: "PACKAGE-MANAGER",
+      referenceType: "purl",
+      referenceLocator: `pkg:npm/${encodeURIComponent(name).replace("%2F", "/")}@${versionInfo}`,
+    }],
+  };
+}
+
+/** Source: SPDX 2.3 */
+export function sbom(options: {
+  version: string;
+  createdAt: string;
+  executableSha256: string;
+  runtimeSha256: string;
+  lock: LockFile;
+}): unknown {
+  const { version, createdAt, executableSha256, runtimeSha256, lock } = options;
+  const packages: SpdxPackage[] = [
+    {
+      SPDXID: "SPDXRef-banger",
+      name: "banger",
+      versionInfo: version,
+      downloadLocation: "NOASSERTION",
+      licenseConcluded: "MIT",
+      checksums: [{ algorithm: "SHA256", checksumValue: executableSha256 }],
+    },
+    {
+      SPDXID: "SPDXRef-denort",
+      name: "denort",
+      versionInfo: Deno.version.deno,
+      downloadLocation: "NOASSERTION",
+      licenseConcluded: "MIT",
+      checksums: [{ algorithm: "SHA256", checksumValue: runtimeSha256 }],
+    },
+    ...Object.entries(lock.npm).map(([key, { integrity }]) => npmPackage(key, integrity)),
+  ];
+  return {
+    spdxVersion: "SPDX-2.3",
+    dataLicense: "CC0-1.0",
+    SPDXID: "SPDXRef-DOCUMENT",
+    name: `banger-${version}`,
+    documentNamespace: `https://spdx.org/spdxdocs/banger-${version}-${executableSha256}`,
+    creationInfo: { created: createdAt, creators: ["Tool: banger-release"] },
+    packages,
+    relationships: packages.slice(1).map(({ SPDXID }) => ({
+      spdxElementId: "SPDXRef-banger",
+      relationshipType: "CONTAINS",
+      relatedSpdxElement: SPDXID,
+    })),
+  };
+}
+
+/** Of the runtime that all three executables begin with. */
+async function runtimeDigest(executable: string): Promise<string> {
+  using file = await Deno.open(executable);
+  const header = new Uint8Array(64);
+  await file.read(header);
+  await file.seek(0, Deno.SeekMode.Start);
+  const hash = createHash("sha256");
+  let left = runtimeSizeBytes(header);
+  for await (const chunk of file.readable) {
+    hash.update(chunk.subarray(0, left));
+    left -= Math.min(left, chunk.length);
+    if (left === 0) break;
+  }
+  return hash.digest("hex");
+}
+
+/** @returns the release's files, by name */
+export async function release(
+  { directory, url, allowDirty }: { directory: string; url?: string; allowDirty: boolean },
+): Promise<string[]> {
+  if (!allowDirty && await output("git", ["status", "--porcelain"]) !== "") {
+    throw new Error("the checkout has changes that are in no commit; commit them, or give --dirty");
+  }
+  await build();
+  const banger = `${BIN_DIRECTORY}/banger`;
+  const stamp = JSON.parse(await output(banger, ["version", "--json"])) as {
+    version: string;
+    builtAt: string;
+  };
+  await Deno.remove(directory, { recursive: true }).catch(() => {}); // there may be none yet
+  await Deno.mkdir(`${directory}/man`, { recursive: true });
+  await Deno.mkdir(`${directory}/completions`);
+  const executable = `banger-${stamp.version}-linux-${ARCHITECTURE}`;
+  await Deno.copyFile(banger, `${directory}/${executable}`);
+  const lock = JSON.parse(await Deno.readTextFile(`${root}deno.lock`)) as LockFile;
+  const document = sbom({
+    version: stamp.version,
+    createdAt: stamp.builtAt,
+    executableSha256: await sha256(banger),
+    runtimeSha256: await runtimeDigest(banger),
+    lock,
+  });
+  const sbomName = `banger-${stamp.version}.spdx.json`;
+  await Deno.writeTextFile(`${directory}/${sbomName}`, `${JSON.stringify(document, undefined, 2)}\n`);
+  for (const shell of SHELLS) {
+    await Deno.writeTextFile(
+      `${directory}/completions/banger.${shell}`,
+      await output(banger, ["completion", shell]),
+    );
+  }
+  for (const [name, page] of manualPages({ version: stamp.version, date: stamp.builtAt.slice(0, 10) })) {
+    await Deno.writeTextFile(`${directory}/man/${name}`, page);
+  }
+  const installer = await Deno.readTextFile(`${root}scripts/install.sh`);
+  await Deno.writeTextFile(
+    `${directory}/install.sh`,
+    url === undefined ? installer : installer.replace("${BANGER_RELEASE_URL:-}", shellWord(url)),
+  );
+  await Deno.chmod(`${directory}/install.sh`, 0o755);
+  const listed = [executable, sbomName, "install.sh"].sort();
+  const sums = await Promise.all(
+    listed.map(async (name) => `${await sha256(`${directory}/${name}`)}  ${name}`),
+  );
+  await Deno.writeTextFile(`${directory}/SHA256SUMS`, `${sums.join("\n")}\n`);
+  return [...listed, "SHA256SUMS"];
+}
+
+function shellWord(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({
+    args: Deno.args,
+    options: {
+      url: { type: "string" },
+      output: { type: "string" },
+      dirty: { type: "boolean", default: false },
+    },
+  });
+  const directory = values.output ?? `${root}build/release`;
+  try {
+    const files = await release({
+      directory,
+      ...(values.url === undefined ? {} : { url: values.url }),
+      allowDirty: values.dirty,
+    });
+    console.log(`${directory}: ${files.join(", ")}, completions/, man/`);
+  } catch (thrown) {
+    console.error(`Cannot make a release: ${thrown instanceof Error ? thrown.message : thrown}`);
+    Deno.exit(1);
+  }
+}
