@@ -109,6 +109,17 @@ function buildContext(build: BuildStamp): Context {
       if (code === 0) return JSON.parse(stdout) as Finding[];
       throw new BangerError("internal", `Cannot look at this host: ${stderr.trim()}`);
     },
+    upgrade: async () => {
+      const { systemHttpClient } = await import("./lib/sys/http.ts");
+      return {
+        host: { ...host, http: systemHttpClient() },
+        places: {
+          executable: Deno.execPath(),
+          previous: paths().previousExecutable,
+          architecture: Deno.build.arch,
+        },
+      };
+    },
     get config() {
       const { configFile } = paths();
       return {

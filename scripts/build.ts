@@ -51,7 +51,7 @@ async function inputsDigest(): Promise<string> {
 }
 
 /** Built from a clean commit, the stamp's time is the commit's: the same commit gives the same bytes. */
-async function stampOfCheckout(): Promise<BuildStamp> {
+export async function stampOfCheckout(): Promise<BuildStamp> {
   const { version } = JSON.parse(await Deno.readTextFile(`${root}deno.json`)) as { version: string };
   const commit = await output("git", ["rev-parse", "--short=10", "HEAD"]);
   const isDirty = await output("git", ["status", "--porcelain"]) !== "";

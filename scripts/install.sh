@@ -92,8 +92,9 @@ else
   name=banger-$version-linux-$architecture
 fi
 awk -v name="$name" 'length($1) == 64 && $2 == name' "$staging/SHA256SUMS" >"$staging/wanted"
-[ -n "$name" ] && [ -s "$staging/wanted" ] ||
+if [ -z "$name" ] || [ ! -s "$staging/wanted" ]; then
   fail "Cannot install banger $version: $url/SHA256SUMS lists no such executable for $architecture" "Choose another version"
+fi
 
 if [ -x "$executable" ] && [ "$(sha256sum "$executable" | cut -d ' ' -f 1)" = "$(cut -d ' ' -f 1 "$staging/wanted")" ]; then
   say "$name is installed already: $executable"

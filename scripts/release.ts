@@ -9,7 +9,7 @@ import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { parseArgs } from "node:util";
 import { runtimeSizeBytes } from "../lib/cli/companions.ts";
-import { BIN_DIRECTORY, build } from "./build.ts";
+import { build, compileAll, stampOfCheckout } from "./build.ts";
 import { manualPages } from "./reference.ts";
 
 const root = new URL("..", import.meta.url).pathname;
@@ -134,7 +134,10 @@ export async function release(
     throw new Error("the checkout has changes that are in no commit; commit them, or give --dirty");
   }
   await build();
-  const banger = `${BIN_DIRECTORY}/banger`;
+  // Once more with the release's address in it: `banger upgrade` looks there.
+  const work = `${root}build/release-work`;
+  await compileAll(work, { ...await stampOfCheckout(), ...(url === undefined ? {} : { releaseUrl: url }) });
+  const banger = `${work}/bin/banger`;
   const stamp = JSON.parse(await output(banger, ["version", "--json"])) as {
     version: string;
     builtAt: string;
@@ -174,6 +177,7 @@ export async function release(
     listed.map(async (name) => `${await sha256(`${directory}/${name}`)}  ${name}`),
   );
   await Deno.writeTextFile(`${directory}/SHA256SUMS`, `${sums.join("\n")}\n`);
+  await Deno.remove(work, { recursive: true });
   return [...listed, "SHA256SUMS"];
 }
 

@@ -5,6 +5,8 @@ export interface BuildStamp {
   readonly commit: string;
   /** ISO 8601 */
   readonly builtAt: string;
+  /** The directory of the release that it is part of; absent in builds of one's own. */
+  readonly releaseUrl?: string;
 }
 
 const FLAG = "--build-stamp=";
@@ -17,13 +19,14 @@ const DEVELOPMENT: BuildStamp = { version: "0.0.0", commit: "development", built
 export function takeBuildStamp(argv: readonly string[]): { build: BuildStamp; args: string[] } {
   const [first, ...rest] = argv;
   if (!first?.startsWith(FLAG)) return { build: DEVELOPMENT, args: [...argv] };
-  const [version = "", commit = "", builtAt = ""] = first.slice(FLAG.length).split(",");
-  return { build: { version, commit, builtAt }, args: rest };
+  const [version = "", commit = "", builtAt = "", releaseUrl = ""] = first.slice(FLAG.length).split(",");
+  const build = { version, commit, builtAt, ...(releaseUrl === "" ? {} : { releaseUrl }) };
+  return { build, args: rest };
 }
 
 /** @returns the argument that `takeBuildStamp` takes */
 export function buildStampArgument(build: BuildStamp): string {
-  return `${FLAG}${build.version},${build.commit},${build.builtAt}`;
+  return `${FLAG}${build.version},${build.commit},${build.builtAt},${build.releaseUrl ?? ""}`;
 }
 
 /** One word that tells builds apart; it names directories. */

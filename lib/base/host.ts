@@ -60,6 +60,8 @@ export interface Files {
   /** Recursive; fine if it is absent. Symlinks are removed, not followed. */
   remove(path: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
+  /** Permission bits of a file or directory. */
+  setMode(path: string, mode: number): Promise<void>;
   /** Does not follow a last symlink. */
   stat(path: string): Promise<FileStat | undefined>;
   /** With every symlink followed. @returns undefined where it leads nowhere */

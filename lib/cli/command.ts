@@ -4,6 +4,7 @@ import type { BuildStamp } from "../base/build.ts";
 import type { Finding } from "../base/finding.ts";
 import type { Clock, Connection, Processes } from "../base/host.ts";
 import type { Terminal } from "../base/terminal.ts";
+import type { UpgradeHost, UpgradePlaces } from "./upgrade.ts";
 import type { GuestSessions } from "./guest_sessions.ts";
 import type { WorkspaceHost } from "../workspace/workspaces.ts";
 
@@ -77,6 +78,8 @@ export interface Context {
   readonly absolutePath: (path: string) => string;
   /** Looks at the host and at banger's own state, without a daemon. */
   readonly doctor: (options: { fix: boolean }) => Promise<Finding[]>;
+  /** What `banger upgrade` works with. */
+  readonly upgrade: () => Promise<{ host: UpgradeHost; places: UpgradePlaces }>;
   /** Arguments of the system's ssh for a VM. */
   readonly sshArguments: (vm: VmView, command: readonly string[]) => Promise<string[]>;
 }

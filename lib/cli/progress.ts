@@ -1,7 +1,7 @@
 import { type ApiClient, followOperation } from "../api/client.ts";
 import type { OperationEvent, OperationView } from "../api/contract.ts";
 import { BangerError } from "../base/errors.ts";
-import type { Clock } from "../base/host.ts";
+import type { Clock, Progress } from "../base/host.ts";
 import type { Terminal } from "../base/terminal.ts";
 import { formatBytes } from "../base/units.ts";
 import { type Context, flag, type Input } from "./command.ts";
@@ -78,6 +78,29 @@ export async function carryOut(
   return await showOperation(context, client, operation, { quiet: flag(input, "quiet") });
 }
 
+/** Shows work of the command line's own, as `showOperation` shows the daemon's. */
+export async function withProgressLine<T>(
+  { terminal, clock }: { terminal: Terminal; clock: Clock },
+  isQuiet: boolean,
+  act: (progress: Progress) => Promise<T>,
+): Promise<T> {
+  const line = isQuiet ? undefined : new ProgressLine(terminal, clock);
+  const startedAtMs = clock.monotonicMs();
+  const atMs = () => clock.monotonicMs() - startedAtMs;
+  try {
+    const result = await act({
+      stage: (name) => line?.show({ type: "stage", name, atMs: atMs() }),
+      update: (done, total) =>
+        line?.show({ type: "update", done, ...(total === undefined ? {} : { total }) }),
+      note: (text) => line?.note(text),
+    });
+    line?.endStage(atMs());
+    return result;
+  } finally {
+    await line?.end();
+  }
+}
+
 class ProgressLine {
   readonly #terminal: Terminal;
   readonly #clock: Clock;
@@ -94,7 +117,7 @@ class ProgressLine {
 
   show(event: OperationEvent): void {
     if (event.type === "stage") {
-      this.#endStage(event.atMs);
+      this.endStage(event.atMs);
       this.#stage = { name: event.name, startedAtMs: this.#clock.monotonicMs(), sinceMs: event.atMs };
       this.#draw();
     } else if (event.type === "update") {
@@ -104,7 +127,7 @@ class ProgressLine {
     } else if (event.type === "note") {
       this.note(event.text);
     } else {
-      this.#endStage(event.atMs);
+      this.endStage(event.atMs);
     }
   }
 
@@ -120,7 +143,8 @@ class ProgressLine {
     await this.#pending;
   }
 
-  #endStage(atMs: number): void {
+  /** The stage is over, if there is one. */
+  endStage(atMs: number): void {
     if (!this.#stage) return;
     this.#write(
       `${this.#clear()}banger: ${visible(this.#stage.name)}: ${seconds(atMs - this.#stage.sinceMs)}\n`,

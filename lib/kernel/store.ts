@@ -1,3 +1,4 @@
+import { downloadVerified } from "../base/download.ts";
 import { BangerError, reasonOf } from "../base/errors.ts";
 import type { Host, Progress } from "../base/host.ts";
 import type { HttpClient } from "../base/http.ts";
@@ -6,7 +7,6 @@ import { withRollback } from "../base/steps.ts";
 import { formatBytes, MIB } from "../base/units.ts";
 import { AptFetcher } from "./apt.ts";
 import { buildKernel } from "./build.ts";
-import { downloadBundle } from "./bundle_download.ts";
 import { unpackBundle, type Unzstd } from "./bundle.ts";
 import {
   type BundleSource,
@@ -193,7 +193,7 @@ export class KernelStore {
     return await this.#stage(name, async (staging) => {
       progress.stage("download kernel");
       const bundlePath = `${staging}/bundle`;
-      await downloadBundle({ ...this.#host, http: this.#ports.http }, wanted, bundlePath, progress, signal);
+      await downloadVerified({ ...this.#host, http: this.#ports.http }, wanted, bundlePath, progress, signal);
       progress.stage("unpack kernel");
       const content = `${staging}/content`;
       await files.makeDirectory(content);

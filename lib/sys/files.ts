@@ -21,6 +21,7 @@ export function systemFiles(clock: Clock): Files {
     writeAtomic,
     makeDirectory: (path, mode) => attempt(`make directory ${path}`, () => makeDirectory(path, mode)),
     remove: (path) => attempt(`remove ${path}`, () => remove(path)),
+    setMode: (path, mode) => attempt(`change the mode of ${path}`, () => Deno.chmod(path, mode)),
     rename: (from, to) => attempt(`rename ${from} to ${to}`, () => Deno.rename(from, to)),
     stat,
     realPath,

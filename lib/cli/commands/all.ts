@@ -3,6 +3,7 @@ import { completionCommands } from "./completion.ts";
 import { CONFIG_COMMANDS } from "./config.ts";
 import { DAEMON_COMMANDS } from "./daemon.ts";
 import { DOCTOR_COMMANDS } from "./doctor.ts";
+import { UPGRADE_COMMANDS } from "./upgrade.ts";
 import { IMAGE_COMMANDS } from "./image.ts";
 import { KERNEL_COMMANDS } from "./kernel.ts";
 import { NETWORK_COMMANDS } from "./network.ts";
@@ -50,4 +51,5 @@ export const COMMANDS: readonly Command[] = [
   ...DAEMON_COMMANDS,
   ...completionCommands(() => ({ commands: COMMANDS, nouns: NOUNS })),
   ...DOCTOR_COMMANDS,
+  ...UPGRADE_COMMANDS,
 ];

@@ -1,25 +1,38 @@
 import { createHash } from "node:crypto";
-import { BangerError } from "../base/errors.ts";
-import type { Host, Progress } from "../base/host.ts";
-import type { HttpClient, HttpResponse } from "../base/http.ts";
-import { quote } from "../base/names.ts";
-import type { BundleSource } from "./catalog.ts";
+import { BangerError } from "./errors.ts";
+import type { Host, Progress } from "./host.ts";
+import type { HttpClient, HttpResponse } from "./http.ts";
+import { quote } from "./names.ts";
 
 const MAX_REDIRECTS = 5;
 /** A server that sends nothing for that long is given up. */
 const STALL_TIMEOUT_MS = 30_000;
 
-type DownloadHost = Pick<Host, "files" | "clock"> & { readonly http: HttpClient };
+export type DownloadHost = Pick<Host, "files" | "clock"> & { readonly http: HttpClient };
+
+/** What is to be had, known from a place that is trusted. */
+export interface Download {
+  /** http or https. */
+  readonly url: string;
+  /** Of the file, hexadecimal. */
+  readonly sha256: string;
+  /** Where it is known. */
+  readonly sizeBytes?: number;
+  /** Where the size is not known: more is refused. */
+  readonly maxBytes?: number;
+}
+
+const DEFAULT_MAX_BYTES = 2 ** 31;
 
 /**
- * Fetches a bundle to a new file. Size and SHA-256 are checked while it streams in; a file that is not exactly
- * what the catalog promises never stays.
+ * Fetches a file to a new one. Size and SHA-256 are checked while it streams in; what is not exactly what was
+ * promised never stays.
  *
  * @throws {BangerError} `source_unavailable`; `corrupt_data`; the signal's reason
  */
-export async function downloadBundle(
+export async function downloadVerified(
   host: DownloadHost,
-  source: BundleSource,
+  source: Download,
   path: string,
   progress: Progress,
   signal: AbortSignal,
@@ -37,7 +50,7 @@ export async function downloadBundle(
 
 async function receive(
   host: DownloadHost,
-  source: BundleSource,
+  source: Download,
   path: string,
   progress: Progress,
   ended: AbortSignal,
@@ -47,36 +60,41 @@ async function receive(
   await using watch = watchForStall(clock, stalled, source.url);
   const response = await follow(host.http, source.url, ended);
   const announced = response.header("content-length");
-  if (announced !== undefined && Number(announced) !== source.sizeBytes) {
+  const { sizeBytes } = source;
+  if (announced !== undefined && sizeBytes !== undefined && Number(announced) !== sizeBytes) {
     await response.body.cancel();
-    throw lies(
-      source.url,
-      `it announces ${quote(announced)} bytes, and the catalog says ${source.sizeBytes}`,
-    );
+    throw lies(source.url, `it announces ${quote(announced)} bytes, and ${sizeBytes} were promised`);
   }
+  const maxBytes = sizeBytes ?? source.maxBytes ?? DEFAULT_MAX_BYTES;
   await using file = await files.open(path, { write: true, createNew: true, mode: 0o600 });
   const hash = createHash("sha256");
   let doneBytes = 0;
   for await (const chunk of response.body) {
     watch.reset();
-    if (doneBytes + chunk.length > source.sizeBytes) {
-      throw lies(source.url, `it sends more than the ${source.sizeBytes} bytes that the catalog says`);
+    if (doneBytes + chunk.length > maxBytes) {
+      throw lies(source.url, `it sends more than ${maxBytes} bytes`);
     }
     hash.update(chunk);
     await file.writeAt(chunk, doneBytes);
     doneBytes += chunk.length;
-    progress.update(doneBytes, source.sizeBytes);
+    progress.update(doneBytes, sizeBytes);
   }
-  if (doneBytes !== source.sizeBytes) {
-    throw lies(source.url, `it ends after ${doneBytes} of ${source.sizeBytes} bytes`);
+  if (sizeBytes !== undefined && doneBytes !== sizeBytes) {
+    throw lies(source.url, `it ends after ${doneBytes} of ${sizeBytes} bytes`);
   }
   const sha256 = hash.digest("hex");
   if (sha256 !== source.sha256) {
-    throw lies(source.url, `its SHA-256 is ${sha256}, and the catalog says ${source.sha256}`);
+    throw lies(source.url, `its SHA-256 is ${sha256}, and ${source.sha256} was promised`);
   }
 }
 
-async function follow(http: HttpClient, url: string, signal: AbortSignal): Promise<HttpResponse> {
+/**
+ * A GET that follows redirects, never from https to http.
+ *
+ * @returns the answer, whose status is 200
+ * @throws {BangerError} `source_unavailable`
+ */
+export async function follow(http: HttpClient, url: string, signal: AbortSignal): Promise<HttpResponse> {
   let at = url;
   for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
     const response = await http.send({ method: "GET", url: at, signal });
@@ -122,7 +140,7 @@ function unavailable(url: string, why: string): BangerError {
   return new BangerError(
     "source_unavailable",
     `Cannot fetch ${quote(url)}: ${why}`,
-    "Try again later, or use another kernel: banger kernel list --available",
+    "Check the address and the network, or try again later",
   );
 }
 
@@ -130,6 +148,6 @@ function lies(url: string, why: string): BangerError {
   return new BangerError(
     "corrupt_data",
     `Cannot use ${quote(url)}: ${why}`,
-    "Nothing of it was kept. Try again; if it stays so, the server does not have what this banger expects",
+    "Nothing of it was kept. Try again; if it stays so, the server does not have what is expected",
   );
 }
