@@ -27,7 +27,7 @@ function row({ name, ours, peer, ratio, maxRatio, runs, spread, notes }: Outcome
     `${peer.toFixed(0)} ms`.padStart(10),
     ratio.toFixed(2).padStart(6),
     `(${spread[0].toFixed(2)} to ${spread[1].toFixed(2)}, ${runs} runs)`.padEnd(26),
-    `at most ${maxRatio.toFixed(2)}: ${verdict}`,
+    Number.isFinite(maxRatio) ? `at most ${maxRatio.toFixed(2)}: ${verdict}` : "",
   ];
   return [cells.join("  "), ...notes.map((note) => `            ${note}`)].join("\n");
 }

@@ -41,6 +41,8 @@ export interface OpenOptions {
   readonly truncate?: boolean;
   readonly append?: boolean;
   readonly mode?: number;
+  /** What is written goes on to the device while more comes, so that `sync` at the end has little left to do. */
+  readonly writesOut?: boolean;
 }
 
 /** Paths are absolute. An absent path gives `undefined` or nothing to do where that is said, else a `not_found`. */

@@ -46,7 +46,13 @@ export async function convertToDisk(
   progress: Progress,
   signal: AbortSignal,
 ): Promise<ConvertedImage> {
-  await using file = await files.open(path, { read: true, write: true, createNew: true, mode: IMAGE_MODE });
+  await using file = await files.open(path, {
+    read: true,
+    write: true,
+    createNew: true,
+    mode: IMAGE_MODE,
+    writesOut: true,
+  });
   await using writer = await FilesystemWriter.create(file, {
     uuid: uuidFromSeed(`banger image ${source.seed}`),
     label: "banger-root",

@@ -9,7 +9,7 @@ export interface Benchmark {
   readonly name: string;
   /** What is measured, and against what. */
   readonly summary: string;
-  /** The bound that the project has set itself: ours divided by the peer's is at most this. */
+  /** The bound that the project has set itself: ours divided by the peer's is at most this; else Infinity. */
   readonly maxRatio: number;
   readonly runs: number;
   /** @returns a function for one pair of runs, and what must be undone afterwards */

@@ -2,10 +2,14 @@ import { BIN_DIRECTORY } from "../build.ts";
 
 export const BANGER = `${BIN_DIRECTORY}/banger`;
 
+/** Added to the environment that this process has. */
+type Environment = Readonly<Record<string, string>>;
+
 /** Runs to the end, output thrown away. @throws where it fails */
-export async function run(program: string, args: readonly string[]): Promise<void> {
+export async function run(program: string, args: readonly string[], env: Environment = {}): Promise<void> {
   const child = new Deno.Command(program, {
     args: [...args],
+    env,
     stdin: "null",
     stdout: "null",
     stderr: "piped",
@@ -16,9 +20,14 @@ export async function run(program: string, args: readonly string[]): Promise<voi
   }
 }
 
-export async function read(program: string, args: readonly string[]): Promise<string> {
+export async function read(
+  program: string,
+  args: readonly string[],
+  env: Environment = {},
+): Promise<string> {
   const child = new Deno.Command(program, {
     args: [...args],
+    env,
     stdin: "null",
     stdout: "piped",
     stderr: "piped",

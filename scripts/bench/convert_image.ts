@@ -23,8 +23,10 @@ const images = new Images({ ...host, http, random: Math.random }, {
   decompressWorkerUrl: SOURCE_WORKER_URL,
 });
 const found = await images.find(source, parsePlatform("amd64"), signal);
-await using file = await host.files.open(disk, { read: true, write: true, create: true, truncate: true });
+await using file = await host.files.open(disk, { read: true, write: true, create: true, writesOut: true });
 await using writer = await FilesystemWriter.create(file, { uuid: uuidFromSeed(source), timestamp: EPOCH });
 const { root } = await found.fill(writer, { stage() {}, update() {}, note() {} }, signal);
 await writer.finish(root);
+// As a pull does, and mke2fs: what is told to be there stays there.
+await file.sync();
 console.log(/VmHWM:\s+(\d+)/.exec(await Deno.readTextFile("/proc/self/status"))?.[1] ?? "0");

@@ -143,50 +143,70 @@ async function sha256Of(path: string): Promise<string> {
 export interface Layout {
   /** `oci:DIRECTORY:latest` without the scheme. */
   readonly directory: string;
-  /** The layer's blob, a .tar.gz. */
+  /** The layer's blob. */
   readonly layerPath: string;
 }
 
+export type LayerCompression = "gzip" | "zstd";
+
+const COMPRESSIONS = {
+  gzip: { mediaType: "application/vnd.oci.image.layer.v1.tar+gzip", extension: "tar.gz", suffix: "" },
+  zstd: { mediaType: "application/vnd.oci.image.layer.v1.tar+zstd", extension: "tar.zst", suffix: "-zstd" },
+} as const;
+
 /** Made once; kept under `cache`. */
-export async function layoutOf(plan: LayerPlan, cache: string): Promise<Layout> {
-  const directory = `${cache}/layer-${plan.name}`;
-  const linked = `${cache}/layer-${plan.name}.tar.gz`;
+export async function layoutOf(
+  plan: LayerPlan,
+  cache: string,
+  compression: LayerCompression = "gzip",
+): Promise<Layout> {
+  const { mediaType, extension, suffix } = COMPRESSIONS[compression];
+  const directory = `${cache}/layer-${plan.name}${suffix}`;
+  const layerPath = `${cache}/layer-${plan.name}.${extension}`;
   if (!(await Deno.stat(`${directory}/index.json`).catch(() => undefined))) {
-    const blobs = `${directory}/blobs/sha256`;
-    await Deno.mkdir(blobs, { recursive: true });
+    await Deno.mkdir(`${directory}/blobs/sha256`, { recursive: true });
     const tar = `${cache}/layer-${plan.name}.tar`;
     const diffId = await writeArchive(plan, tar);
-    await run("gzip", ["-6", "--no-name", "--force", tar]);
-    const layer = await sha256Of(linked);
-    await Deno.link(linked, `${blobs}/${layer}`).catch(() => {});
-    const put = async (value: unknown, mediaType: string) => {
-      const bytes = new TextEncoder().encode(JSON.stringify(value));
-      const digest = createHash("sha256").update(bytes).digest("hex");
-      await Deno.writeFile(`${blobs}/${digest}`, bytes);
-      return { mediaType, digest: `sha256:${digest}`, size: bytes.length };
-    };
-    const config = await put({
-      architecture: "amd64",
-      os: "linux",
-      config: {},
-      rootfs: { type: "layers", diff_ids: [`sha256:${diffId}`] },
-    }, "application/vnd.oci.image.config.v1+json");
-    const manifest = await put({
-      schemaVersion: 2,
-      mediaType: "application/vnd.oci.image.manifest.v1+json",
-      config,
-      layers: [{
-        mediaType: "application/vnd.oci.image.layer.v1.tar+gzip",
-        digest: `sha256:${layer}`,
-        size: (await Deno.stat(linked)).size,
-      }],
-    }, "application/vnd.oci.image.manifest.v1+json");
-    await Deno.writeTextFile(`${directory}/oci-layout`, '{"imageLayoutVersion":"1.0.0"}');
-    const index = {
-      schemaVersion: 2,
-      manifests: [{ ...manifest, annotations: { "org.opencontainers.image.ref.name": "latest" } }],
-    };
-    await Deno.writeTextFile(`${directory}/index.json`, JSON.stringify(index));
+    // As containerd and buildkit compress by default, but for the time stamp.
+    if (compression === "gzip") await run("gzip", ["-6", "--no-name", "--force", tar]);
+    else await run("zstd", ["-3", "--quiet", "--force", "--rm", tar, "-o", layerPath]);
+    await writeLayout(directory, layerPath, mediaType, diffId);
   }
-  return { directory, layerPath: linked };
+  return { directory, layerPath };
+}
+
+/** An image of one layer, which is linked and not copied. */
+async function writeLayout(
+  directory: string,
+  layerPath: string,
+  mediaType: string,
+  diffId: string,
+): Promise<void> {
+  const blobs = `${directory}/blobs/sha256`;
+  const layer = await sha256Of(layerPath);
+  await Deno.link(layerPath, `${blobs}/${layer}`).catch(() => {});
+  const put = async (value: unknown, mediaType: string) => {
+    const bytes = new TextEncoder().encode(JSON.stringify(value));
+    const digest = createHash("sha256").update(bytes).digest("hex");
+    await Deno.writeFile(`${blobs}/${digest}`, bytes);
+    return { mediaType, digest: `sha256:${digest}`, size: bytes.length };
+  };
+  const config = await put({
+    architecture: "amd64",
+    os: "linux",
+    config: {},
+    rootfs: { type: "layers", diff_ids: [`sha256:${diffId}`] },
+  }, "application/vnd.oci.image.config.v1+json");
+  const manifest = await put({
+    schemaVersion: 2,
+    mediaType: "application/vnd.oci.image.manifest.v1+json",
+    config,
+    layers: [{ mediaType, digest: `sha256:${layer}`, size: (await Deno.stat(layerPath)).size }],
+  }, "application/vnd.oci.image.manifest.v1+json");
+  await Deno.writeTextFile(`${directory}/oci-layout`, '{"imageLayoutVersion":"1.0.0"}');
+  const index = {
+    schemaVersion: 2,
+    manifests: [{ ...manifest, annotations: { "org.opencontainers.image.ref.name": "latest" } }],
+  };
+  await Deno.writeTextFile(`${directory}/index.json`, JSON.stringify(index));
 }

@@ -1,7 +1,8 @@
 import type { Benchmark } from "./benchmark.ts";
 import { timedMs } from "./benchmark.ts";
 import { read, run } from "./commands.ts";
-import { type LayerPlan, LAYERS, layoutOf } from "./generated_layers.ts";
+import { type LayerCompression, type LayerPlan, LAYERS, layoutOf } from "./generated_layers.ts";
+import { pullBenchmark } from "./pull.ts";
 
 const CONVERTER = new URL("./convert_image.ts", import.meta.url).pathname;
 
@@ -23,7 +24,9 @@ const CHAIN: Peer = ({ layout, work }) =>
 
 /** The fastest converter there is, to another file system that can't be written to. */
 const TAR2SQFS: Peer = ({ layer, work }) =>
-  `gzip -dc ${layer} | tar2sqfs --quiet --compressor lz4 --force ${work}/peer.sqfs`;
+  `${
+    layer.endsWith(".gz") ? "gzip" : "zstd"
+  } -dc ${layer} | tar2sqfs --quiet --compressor lz4 --force ${work}/peer.sqfs`;
 
 function conversion(
   plan: LayerPlan,
@@ -31,19 +34,20 @@ function conversion(
   peer: Peer,
   atLeastTimesFaster: number,
   runs: number,
+  compression: LayerCompression = "gzip",
 ): Benchmark {
   return {
     name: `image-${plan.name}-${peerName}`,
     summary: `${
       plan.totalBytes / 1e6
-    } MB in ${plan.entries} entries, one gzip layer in an OCI layout, to an ext4 disk; against ${
-      peerName === "chain" ? "skopeo + umoci + mke2fs -d" : "gzip -d | tar2sqfs lz4"
+    } MB in ${plan.entries} entries, one ${compression} layer in an OCI layout, to an ext4 disk; against ${
+      peerName === "chain" ? "skopeo + umoci + mke2fs -d" : `${compression} -d | tar2sqfs lz4`
     }`,
     maxRatio: 1 / atLeastTimesFaster,
     runs,
     async prepare() {
       await Deno.mkdir(cacheDirectory(), { recursive: true });
-      const { directory, layerPath } = await layoutOf(plan, cacheDirectory());
+      const { directory, layerPath } = await layoutOf(plan, cacheDirectory(), compression);
       const work = await Deno.makeTempDir({ prefix: "banger-bench-" });
       let peakMib = 0;
       return {
@@ -82,4 +86,7 @@ export const image: readonly Benchmark[] = [
   conversion(CROWDED, "chain", CHAIN, 15, 3),
   conversion(TREE, "tar2sqfs", TAR2SQFS, 1.1, 5),
   conversion(CROWDED, "tar2sqfs", TAR2SQFS, 2, 5),
+  conversion(TREE, "zstd", TAR2SQFS, 0, 3, "zstd"),
+  pullBenchmark(TREE, cacheDirectory, 3),
+  pullBenchmark(CROWDED, cacheDirectory, 3),
 ];

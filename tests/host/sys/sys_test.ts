@@ -121,6 +121,23 @@ Deno.test("concurrent reads and writes at offsets do not mix", () =>
     assert.equal(await file.readAt(new Uint8Array(10), 4 * sizeBytes), 0);
   }));
 
+Deno.test("what a file writes out beside more writes is all there in the end", () =>
+  withDirectory(async (directory) => {
+    const piece = new Uint8Array(5_000_000).map((_, i) => i);
+    await using file = await files.open(`${directory}/x`, {
+      read: true,
+      write: true,
+      createNew: true,
+      writesOut: true,
+    });
+    for (let i = 0; i < 15; i++) await file.writeAt(piece, i * piece.length);
+    await file.sync();
+    assert.equal(await file.sizeBytes(), 15 * piece.length);
+    const read = new Uint8Array(piece.length);
+    await file.readAt(read, 14 * piece.length);
+    assert.ok(read.every((byte, i) => byte === piece[i]));
+  }));
+
 Deno.test("a lock is held once, and free when it is given back", () =>
   withDirectory(async (directory) => {
     const path = `${directory}/lock`;

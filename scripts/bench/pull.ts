@@ -1,0 +1,108 @@
+import type { Benchmark } from "./benchmark.ts";
+import { timedMs } from "./benchmark.ts";
+import { BANGER, read, run } from "./commands.ts";
+import { type LayerPlan, layoutOf } from "./generated_layers.ts";
+import { startRegistry } from "./registry.ts";
+
+const INFLATER = new URL("./inflate.ts", import.meta.url).pathname;
+
+/**
+ * From a registry to a disk that boots: downloaded, checked, stored, inflated, checked again, replayed, the agent
+ * added, written, on the device, published. The yardstick is the slower of two of these steps, each done alone and
+ * with nothing else: the blob by curl into a file, and the blob inflated from the page cache by the same zlib, its
+ * output thrown away.
+ */
+export function pullBenchmark(plan: LayerPlan, cache: () => string, runs: number): Benchmark {
+  return {
+    name: `image-${plan.name}-pull`,
+    summary:
+      `banger image pull from a registry on loopback, nothing stored; against the slower of download ` +
+      `and inflate, each alone`,
+    maxRatio: 1.15,
+    runs,
+    async prepare() {
+      const { directory, layerPath } = await layoutOf(plan, cache());
+      const ends = new AsyncDisposableStack();
+      const work = await Deno.makeTempDir({ prefix: "banger-bench-" });
+      ends.defer(() => Deno.remove(work, { recursive: true }));
+      const { host } = ends.use(await startRegistry(work));
+      const reference = `${host}/bench/${plan.name}:latest`;
+      const to = `docker://${reference}`;
+      await run("skopeo", [
+        "copy",
+        "--quiet",
+        "--dest-tls-verify=false",
+        `oci:${directory}:latest`,
+        to,
+      ]);
+      const blob = await blobUrl(directory, `http://${host}/v2/bench/${plan.name}`);
+      const seen: Record<"downloadMs" | "inflateMs" | "againMs" | "peakMib", number[]> = {
+        downloadMs: [],
+        inflateMs: [],
+        againMs: [],
+        peakMib: [],
+      };
+      return {
+        async pair() {
+          await using banger = await newHome(work);
+          const oursMs = await timedMs(() => banger.run("image", "pull", reference));
+          seen.peakMib.push(await banger.daemonPeakMib());
+          seen.againMs.push(await timedMs(() => banger.run("image", "pull", reference)));
+          const downloadMs = await timedMs(() =>
+            run("curl", ["--silent", "--fail", "--output", `${work}/blob`, blob])
+          );
+          await Deno.remove(`${work}/blob`);
+          const inflateMs = Number(
+            await read(Deno.execPath(), ["run", "-A", "--no-check", INFLATER, layerPath]),
+          );
+          seen.downloadMs.push(downloadMs);
+          seen.inflateMs.push(inflateMs);
+          return { oursMs, peerMs: Math.max(downloadMs, inflateMs) };
+        },
+        notes: () => [
+          `download alone ${range(seen.downloadMs)}, inflate alone ${range(seen.inflateMs)}`,
+          `the same digest again ${range(seen.againMs)} (at most 300 ms: ${
+            Math.max(...seen.againMs) <= 300 ? "holds" : "MISSED"
+          })`,
+          `peak memory of bangerd ${Math.round(Math.max(...seen.peakMib))} MiB`,
+        ],
+        [Symbol.asyncDispose]: () => ends.disposeAsync(),
+      };
+    },
+  };
+}
+
+/** A user who has pulled nothing yet, with a daemon that just started. */
+async function newHome(work: string) {
+  const home = await Deno.makeTempDir({ dir: work, prefix: "home-" });
+  const env = { HOME: home, XDG_CACHE_HOME: `${home}/.cache` };
+  await run(BANGER, ["daemon", "start"], env);
+  return {
+    run: (...args: string[]) => run(BANGER, args, env),
+    async daemonPeakMib() {
+      const { pid } = JSON.parse(await read(BANGER, ["daemon", "status", "--json"], env)) as { pid: number };
+      const status = await Deno.readTextFile(`/proc/${pid}/status`);
+      return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024;
+    },
+    async [Symbol.asyncDispose]() {
+      await run(BANGER, ["daemon", "stop", "--force"], env);
+      await Deno.remove(home, { recursive: true });
+    },
+  };
+}
+
+async function blobUrl(layout: string, repository: string): Promise<string> {
+  interface Described {
+    readonly digest: string;
+  }
+  const { manifests } = JSON.parse(await Deno.readTextFile(`${layout}/index.json`)) as {
+    manifests: Described[];
+  };
+  const path = `${layout}/blobs/sha256/${manifests[0]!.digest.slice("sha256:".length)}`;
+  const { layers } = JSON.parse(await Deno.readTextFile(path)) as { layers: Described[] };
+  return `${repository}/blobs/${layers[0]!.digest}`;
+}
+
+function range(timesMs: readonly number[]): string {
+  return `${Math.min(...timesMs).toFixed(0)} to ${Math.max(...timesMs).toFixed(0)} ms`;
+}
