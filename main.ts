@@ -86,6 +86,7 @@ function buildContext(build: BuildStamp): Context {
         openTree,
         gitEnvironment: gitEnvironment(environment),
         stagingDirectory: paths().workspacesDirectory,
+        exportsDirectory: paths().exportsDirectory,
         directoryOf: (vmId: string) => vmPaths(paths(), vmId).workspace,
       };
     },

@@ -21,6 +21,8 @@ export interface Paths {
   readonly vmsDirectory: HostPath;
   /** What is on its way into a VM; later it lies in the VM's own directory. */
   readonly workspacesDirectory: HostPath;
+  /** Work that was taken out of VMs because they were removed. */
+  readonly exportsDirectory: HostPath;
   readonly sshDirectory: HostPath;
   readonly daemonLog: HostPath;
   readonly daemonSocket: HostPath;
@@ -63,6 +65,7 @@ export function resolvePaths(variable: (name: string) => string | undefined, uid
     kernelsDirectory: `${state}/kernels` as HostPath,
     vmsDirectory: `${state}/vms` as HostPath,
     workspacesDirectory: `${state}/workspaces` as HostPath,
+    exportsDirectory: `${state}/exports` as HostPath,
     sshDirectory: `${state}/ssh` as HostPath,
     daemonLog: `${state}/daemon.log` as HostPath,
     binDirectory: `${state}/bin` as HostPath,

@@ -19,8 +19,16 @@ export type GitProcesses = Pick<Processes, "pipe">;
 export type GitPlace =
   /** The user's, from its top directory. */
   | { readonly kind: "user"; readonly top: string }
-  /** Banger's own; `workTree` only where files are compared or written. */
-  | { readonly kind: "own"; readonly gitDirectory: string; readonly workTree?: string };
+  | OwnPlace;
+
+/** A repository of banger's own; `workTree` only where files are compared or written. */
+export interface OwnPlace {
+  readonly kind: "own";
+  readonly gitDirectory: string;
+  readonly workTree?: string;
+  /** Where objects or the index lie elsewhere. */
+  readonly environment?: Readonly<Record<string, string>>;
+}
 
 export interface GitInput {
   readonly stdin?: Uint8Array | AsyncIterable<Uint8Array>;
@@ -145,7 +153,7 @@ export class HostGit {
       env: {
         ...this.#environment,
         ...FIXED_ENVIRONMENT,
-        ...(place.kind === "own" ? OWN_ENVIRONMENT : {}),
+        ...(place.kind === "own" ? { ...OWN_ENVIRONMENT, ...place.environment } : {}),
         ...input.environment,
       },
       clearEnv: true,

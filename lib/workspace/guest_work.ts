@@ -6,9 +6,9 @@
 import { BangerError } from "../base/errors.ts";
 import type { Files } from "../base/host.ts";
 import type { ByteString } from "../base/tree.ts";
-import { gitFailure, type GitInput, type GitPlace, type GitResult, type HostGit } from "./git.ts";
+import { gitFailure, type GitInput, type GitResult, type HostGit, type OwnPlace } from "./git.ts";
 import { BUSYBOX, guestFailure, runInGuest, type StartInGuest } from "./guest.ts";
-import { GUEST_HOME } from "./send.ts";
+import { COPY_GIT_DIRECTORY, GUEST_HOME } from "./send.ts";
 import { isOid, type WorkspaceRecord } from "./record.ts";
 
 const MAX_HEADER_BYTES = 1024 * 1024;
@@ -30,7 +30,13 @@ const COLLECT = `
 cd "$1" || exit ${NO_REPOSITORY}
 [ ! -e .banger/repo.incomplete ] || exit ${CUT_OFF}
 cd repo 2> /dev/null || exit ${NO_REPOSITORY}
-[ -e .git ] || exit ${NO_REPOSITORY}
+force=
+if [ ! -e .git ]; then
+  [ -e "$1/${COPY_GIT_DIRECTORY}" ] || exit ${NO_REPOSITORY}
+  # A plain directory: nothing in it is ignored.
+  force=-f
+  export GIT_DIR="$1/${COPY_GIT_DIRECTORY}" GIT_WORK_TREE="$1/repo"
+fi
 command -v git > /dev/null || exit ${NO_GIT}
 set -e
 export GIT_CONFIG_COUNT=3 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'
@@ -41,7 +47,7 @@ snapshot() {
   directory=$(git rev-parse --absolute-git-dir) || return
   index=$directory/banger-index.$$
   [ ! -e "$directory/index" ] || cp -p "$directory/index" "$index" || return
-  GIT_INDEX_FILE=$index git add -A 1>&2 && tree=$(GIT_INDEX_FILE=$index git write-tree --missing-ok)
+  GIT_INDEX_FILE=$index git add -A $force 1>&2 && tree=$(GIT_INDEX_FILE=$index git write-tree --missing-ok)
   code=$?
   rm -f "$index" "$index.lock"
   head=$(git rev-parse --quiet --verify 'HEAD^{commit}' || :)
@@ -77,9 +83,8 @@ export interface GuestWork extends AsyncDisposable {
   run(args: readonly string[], input?: GitInput): Promise<GitResult>;
   /** As `run`, where another code than 0 is a failure. @returns stdout */
   read(args: readonly string[], input?: GitInput): Promise<ByteString>;
-  /** For commands that take a working tree, too. */
-  readonly place: GitPlace & { readonly kind: "own" };
-  readonly environment: Readonly<Record<string, string>>;
+  /** Where both are. */
+  readonly place: OwnPlace & { readonly environment: Readonly<Record<string, string>> };
   /** For files of ours beside the objects; gone with it. */
   readonly directory: string;
 }
@@ -109,14 +114,9 @@ export async function collectWork(
     GIT_OBJECT_DIRECTORY: `${quarantine}/objects`,
     GIT_ALTERNATE_OBJECT_DIRECTORIES: `${gitDirectory}/objects`,
   };
-  const place = { kind: "own", gitDirectory } as const;
-  const run = (args: readonly string[], input: GitInput = {}) =>
-    deps.git.run(place, args, { ...input, environment: { ...environment, ...input.environment } });
-  const read = async (args: readonly string[], input: GitInput = {}) => {
-    const { code, stdout, stderr } = await run(args, input);
-    if (code === 0) return stdout;
-    throw gitFailure(args, stderr, code);
-  };
+  const place = { kind: "own", gitDirectory, environment } as const;
+  const run = (args: readonly string[], input?: GitInput) => deps.git.run(place, args, input);
+  const read = (args: readonly string[], input?: GitInput) => deps.git.read(place, args, input);
   try {
     const pack = `${quarantine}/incoming.pack`;
     const submodules = (record.submodules ?? []).map(({ path }) => path);
@@ -132,7 +132,6 @@ export async function collectWork(
       run,
       read,
       place,
-      environment,
       directory: quarantine,
       [Symbol.asyncDispose]: () => deps.files.remove(quarantine),
     };

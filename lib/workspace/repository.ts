@@ -7,7 +7,8 @@ import { displayText } from "../base/tree.ts";
 import { gitFailure, type GitPlace, type HostGit, splitLines, splitNul } from "./git.ts";
 
 export interface Repository {
-  readonly place: GitPlace & { readonly kind: "user" };
+  /** The user's; for a plain directory an empty one of banger's own. */
+  readonly place: GitPlace;
   /** Where its working tree begins. */
   readonly top: string;
   readonly gitDirectory: string;

@@ -5,7 +5,7 @@ import { quote } from "../base/names.ts";
 import type { ByteString } from "../base/tree.ts";
 import { countCommits } from "./branch.ts";
 import { baseTree, type Change, changesBetween, patchArguments, withoutNewRepositories } from "./changes.ts";
-import type { HostGit } from "./git.ts";
+import type { HostGit, OwnPlace } from "./git.ts";
 import type { GuestWork } from "./guest_work.ts";
 import { readObjects } from "./objects.ts";
 import type { Repository } from "./repository.ts";
@@ -29,8 +29,8 @@ export interface Review {
   readonly submodules: readonly string[];
   /** Whether all of it has been taken out before, or nothing was done. */
   readonly isSafe: boolean;
-  /** For commands over both sides. */
-  readonly environment: Readonly<Record<string, string>>;
+  /** Where both sides are. */
+  readonly place: OwnPlace;
 }
 
 /**
@@ -44,21 +44,17 @@ export async function reviewWork(
 ): Promise<Review> {
   const sent = await baseTree(work);
   const { tree, nested } = await withoutNewRepositories(work, sent);
-  const base = baseCommit ? await userTree(git, work, baseCommit) : { tree: sent, environment: {} };
-  const environment = { ...work.environment, ...base.environment };
-  const input = { environment };
-  const changes = await changesBetween(
-    { read: (args, more) => work.read(args, { ...more, environment }) },
-    base.tree,
-    tree,
-  );
+  const { tree: from, place } = baseCommit
+    ? await userTree(git, work, baseCommit)
+    : { tree: sent, place: work.place };
+  const changes = await changesBetween({ read: (args, input) => git.read(place, args, input) }, from, tree);
   const risks: Risk[] = [];
   for (let at = 0; at < changes.length; at += GROUP) {
     const group = changes.slice(at, at + GROUP);
     const oids = group.filter(({ status }) => status !== "D").flatMap((
       { oldOid, newOid },
     ) => [oldOid, newOid]);
-    const texts = await readObjects(git, work.place, oids.filter(isPresent), LOOKED_AT_BYTES, input);
+    const texts = await readObjects(git, place, oids.filter(isPresent), LOOKED_AT_BYTES);
     risks.push(...await findRisks(group, (oid) => Promise.resolve(texts.get(oid) ?? "" as ByteString)));
   }
   const commits = await countCommits(work);
@@ -71,7 +67,7 @@ export async function reviewWork(
   const isExported = exported?.tree === work.tree && exported.head === work.head;
   return {
     work,
-    from: base.tree,
+    from,
     to: tree,
     changes,
     risks,
@@ -79,7 +75,7 @@ export async function reviewWork(
     nested,
     submodules,
     isSafe: (isUntouched || isExported) && submodules.length === 0,
-    environment,
+    place,
   };
 }
 
@@ -102,17 +98,15 @@ async function userTree(
     );
   }
   const objects = `${repository.commonDirectory}/objects`.replaceAll(/["\\]/g, "\\$&");
-  const alternates = `${work.environment.GIT_ALTERNATE_OBJECT_DIRECTORIES}:"${objects}"`;
-  return {
-    tree: stdout.trim() as ByteString,
-    environment: { GIT_ALTERNATE_OBJECT_DIRECTORIES: alternates },
-  };
+  const alternates = `${work.place.environment.GIT_ALTERNATE_OBJECT_DIRECTORIES}:"${objects}"`;
+  const environment = { ...work.place.environment, GIT_ALTERNATE_OBJECT_DIRECTORIES: alternates };
+  return { tree: stdout.trim() as ByteString, place: { ...work.place, environment } };
 }
 
 /** The work as a patch, in a file that goes with the work. @returns its path */
-export async function makePatch({ work, from, to, environment }: Review): Promise<string> {
+export async function makePatch(git: HostGit, { work, from, to, place }: Review): Promise<string> {
   const path = `${work.directory}/work.patch`;
-  await work.read([...patchArguments(from, to), `--output=${path}`], { environment });
+  await git.read(place, [...patchArguments(from, to), `--output=${path}`]);
   return path;
 }
 

@@ -13,6 +13,8 @@ import { tarEnd, type TarEntry, tarHeader, tarPadding } from "./tar_stream.ts";
 export const GUEST_HOME = "/root";
 /** Where the repository lies in every guest. */
 export const GUEST_REPOSITORY = "/root/repo";
+/** Of a plain directory that was copied: it gets no `.git`, and is compared by one beside it. */
+export const COPY_GIT_DIRECTORY = ".banger/copy.git";
 /** The names that were sent, so that a refresh can take back what is gone outside. */
 const SENT_LIST = ".banger/repo.sent";
 const BATCH_BYTES = 256 * 1024;
@@ -32,6 +34,7 @@ if [ -e repo ] || [ -L repo ]; then
   if [ -e .banger/repo.sent ]; then
     : > .banger/repo.incomplete
     (cd repo && xargs -0 rm -rf -- < ../.banger/repo.sent)
+    rm -rf .banger/copy.git
     find repo -depth -mindepth 1 -type d -exec rmdir {} + 2> /dev/null || :
   else
     rmdir repo 2> /dev/null || exit ${OCCUPIED}
@@ -50,6 +53,8 @@ fi
 export interface SentPart {
   /** Below the repository, with a slash at its end; empty for the repository itself. */
   readonly prefix: ByteString;
+  /** Where the `.git` goes, if not into the tree: below the guest's home. */
+  readonly gitAt?: string;
   readonly staged: Pick<StagedRepository, "gitDirectory" | "files" | "packs">;
   readonly tree: TreeReader;
   readonly present: readonly PresentFile[];
@@ -104,8 +109,8 @@ export async function* repositoryTar(
     for (const file of present) yield* workFile(batch, prefix, tree, file);
   }
   // The outer one is the last: with it everything is there.
-  for (const { prefix, staged } of parts.toReversed()) {
-    yield* gitDirectory({ files }, batch, prefix, staged, now);
+  for (const { prefix, gitAt = `repo/${prefix}.git`, staged } of parts.toReversed()) {
+    yield* gitDirectory({ files }, batch, gitAt, staged, now);
   }
   batch.add(tarEnd());
   yield batch.take();
@@ -125,11 +130,10 @@ const GIT_DIRECTORIES = [
 async function* gitDirectory(
   { files }: { readonly files: Pick<Files, "readStream" | "stat"> },
   batch: Batch,
-  prefix: ByteString,
+  at: string,
   staged: SentPart["staged"],
   now: number,
 ): AsyncGenerator<Uint8Array> {
-  const at = `repo/${prefix}.git`;
   for (const name of GIT_DIRECTORIES) addDirectory(batch, `${at}${name}` as ByteString, now);
   for (const [name, content] of staged.files) {
     addFile(batch, `${at}/${name}` as ByteString, content, now);

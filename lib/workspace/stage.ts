@@ -6,7 +6,7 @@ import { BangerError } from "../base/errors.ts";
 import type { Files } from "../base/host.ts";
 import { quote } from "../base/names.ts";
 import { bytesOf, type ByteString, byteString, byteStringOfText } from "../base/tree.ts";
-import type { GitPlace, HostGit } from "./git.ts";
+import type { HostGit, OwnPlace } from "./git.ts";
 import { splitLines, splitNul } from "./git.ts";
 import { guestConfig, isPartialClone, ownConfig } from "./git_files.ts";
 import { type History, lines, walkHistory } from "./history.ts";
@@ -32,6 +32,8 @@ const UNDER_WAY = {
 export interface StageRequest {
   readonly repository: Repository;
   readonly survey: Survey;
+  /** Of the files that go along, if not the repository's own. */
+  readonly workTree?: string;
   /** Empty, of banger's own. */
   readonly directory: string;
   readonly full: boolean;
@@ -62,7 +64,8 @@ export async function stageRepository(deps: Deps, request: StageRequest): Promis
   const { repository, survey, directory } = request;
   const gitDirectory = `${directory}/repo.git`;
   if (request.branch !== undefined) await checkBranch(deps.git, repository, request.branch);
-  const merge = await readMergeFiles(deps, repository);
+  const isOwnTree = request.workTree === undefined;
+  const merge = isOwnTree ? await readMergeFiles(deps, repository) : { files: [], commits: [] };
   const tips = [...new Set([...(repository.head ? [repository.head] : []), ...merge.commits])];
   const history = request.full ? undefined : await walkHistory(deps.git, repository, tips, DEPTH);
   const refs = await chooseRefs(deps.git, repository, history);
@@ -71,10 +74,15 @@ export async function stageRepository(deps: Deps, request: StageRequest): Promis
   await packObjects(deps.git, request, gitDirectory, [...tips, ...refs.values()], shallow);
   if (isPartialClone(repository.config)) await promisePacks(deps.files, gitDirectory);
   const index = writeIndex(survey.index, repository.objectFormat);
-  const own = { kind: "own", gitDirectory, workTree: repository.top } as const;
-  const base = await commitWorkTree(deps, own, survey, index, repository.head, {
-    GIT_INDEX_FILE: `${gitDirectory}/index-of-work-tree`,
-  });
+  const own = { kind: "own", gitDirectory, workTree: request.workTree ?? repository.top } as const;
+  const base = await commitWorkTree(
+    deps,
+    own,
+    survey,
+    index,
+    repository.head,
+    `${gitDirectory}/index-of-work-tree`,
+  );
   await deps.git.read(own, ["update-ref", BASE_REF, base]);
   const files = new Map([
     ...merge.files,
@@ -182,7 +190,7 @@ async function makeOwnRepository(
 /** Objects as the user's packs have them, mostly: nothing is searched for a smaller form. */
 async function packObjects(
   git: HostGit,
-  { repository, survey }: StageRequest,
+  { repository, survey, workTree }: StageRequest,
   gitDirectory: string,
   tips: readonly ByteString[],
   shallow: readonly ByteString[],
@@ -192,7 +200,7 @@ async function packObjects(
     "pack-objects",
     "-q",
     "--revs",
-    "--indexed-objects",
+    ...(workTree === undefined ? ["--indexed-objects"] : []),
     "--delta-base-offset",
     "--window=0",
     "--compression=1",
@@ -215,18 +223,19 @@ async function promisePacks(files: Files, gitDirectory: string): Promise<void> {
  * Puts the working tree into a commit of banger's own repository. Files that git has seen as they are keep
  * their object; only others are read.
  *
- * @param environment names the index that is written for it, and maybe another place for objects
+ * @param indexFile is written for it, and knows the files as they are afterwards
  * @returns the commit
  */
 export async function commitWorkTree(
   { git, files }: Deps,
-  own: GitPlace & { readonly kind: "own" },
+  own: OwnPlace,
   survey: Survey,
   index: Uint8Array,
   parent: ByteString | undefined,
-  environment: { readonly GIT_INDEX_FILE: string },
+  indexFile: string,
 ): Promise<ByteString> {
-  await files.writeAtomic(environment.GIT_INDEX_FILE, index);
+  await files.writeAtomic(indexFile, index);
+  const environment = { GIT_INDEX_FILE: indexFile };
   const update = async (how: readonly string[], paths: readonly ByteString[]) => {
     if (paths.length === 0) return;
     const stdin = bytesOf(paths.map((path) => `${path}\0`).join("") as ByteString);

@@ -32,6 +32,8 @@ export interface PresentFile {
 export interface SurveyOptions {
   readonly ignoreUntracked?: boolean;
   readonly includeSecrets?: boolean;
+  /** What .gitignore says does not count: of a plain directory. */
+  readonly includeIgnored?: boolean;
 }
 
 /** @param tree the working tree of `place` */
@@ -41,7 +43,8 @@ export async function surveyWorkTree(
   tree: TreeReader,
   options: SurveyOptions = {},
 ): Promise<Survey> {
-  const untracked = ["ls-files", "--others", "--exclude-standard", "-z"];
+  const excluded = options.includeIgnored ? [] : ["--exclude-standard"];
+  const untracked = ["ls-files", "--others", ...excluded, "-z"];
   const [stages, others] = await Promise.all([
     git.read(place, ["ls-files", "--stage", "--debug", "-z"]),
     options.ignoreUntracked ? "" as ByteString : git.read(place, untracked),

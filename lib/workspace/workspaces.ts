@@ -5,16 +5,17 @@ import { type ByteString, displayText } from "../base/tree.ts";
 import type { TreeReader } from "../base/tree_reader.ts";
 import { landBranch, makeBundle } from "./branch.ts";
 import { type GitEnvironment, HostGit } from "./git.ts";
-import type { StartInGuest } from "./guest.ts";
+import { BUSYBOX, runInGuest, type StartInGuest } from "./guest.ts";
 import { collectWork } from "./guest_work.ts";
 import { type Landing, prepareLanding } from "./land.ts";
+import { makePlan, plainDirectory, type Plan, type PlanRequest } from "./plan.ts";
 import { findRecord, type WorkspaceRecord, writeRecord } from "./record.ts";
 import { findRepository, type Repository } from "./repository.ts";
 import { copyOut, makePatch, type Review, reviewWork } from "./review.ts";
-import { sendRepository, type SentPart } from "./send.ts";
+import { COPY_GIT_DIRECTORY, GUEST_HOME, sendRepository, type SentPart } from "./send.ts";
 import { type StagedRepository, stageRepository } from "./stage.ts";
-import { findSubmodules, type Submodules } from "./submodules.ts";
-import { refuseSubmodules, type Survey, type SurveyOptions, surveyWorkTree } from "./survey.ts";
+import { surveyWorkTree } from "./survey.ts";
+import { INSTALL_TOOLS, planTools, type ToolPin } from "./tools.ts";
 
 /** What workspaces need of the outside world. */
 export interface WorkspaceHost {
@@ -26,27 +27,16 @@ export interface WorkspaceHost {
   readonly gitEnvironment: GitEnvironment;
   /** For what is not yet a VM's. */
   readonly stagingDirectory: string;
+  /** For work of VMs that are removed. */
+  readonly exportsDirectory: string;
   /** For what stays as long as the VM. */
   readonly directoryOf: (vmId: string) => string;
   /** The guest's directory above `repo`, where it is not /root. */
   readonly guestHome?: string;
 }
 
-export interface PlanRequest extends SurveyOptions {
-  /** Absolute. */
-  readonly path: string;
-  readonly full?: boolean;
-  readonly branch?: string;
-}
-
-/** What would be sent. Its owner disposes of it. */
-export interface Plan extends Disposable {
-  readonly request: PlanRequest;
-  readonly repository: Repository;
-  readonly survey: Survey;
-  readonly tree: TreeReader;
-  readonly submodules: Submodules;
-}
+/** No repository takes so long to send. */
+const ABANDONED_AFTER_MS = 24 * 60 * 60 * 1000;
 
 /** Ready to be sent, in a directory of its own until it is a VM's or is discarded. */
 export interface Staged {
@@ -67,28 +57,19 @@ export class Workspaces {
   }
 
   /**
-   * Looks at the repository around a path.
+   * Looks at what is around a path.
    *
-   * @returns undefined where there is none
+   * @returns undefined outside a repository, unless a copy is asked for
    * @throws {BangerError} what makes it impossible to send it
    */
   async plan(request: PlanRequest): Promise<Plan | undefined> {
-    const repository = await findRepository({ git: this.#git, files: this.#host.files }, request.path);
-    if (!repository) return undefined;
-    using open = new DisposableStack();
-    const openTree = (root: string) => open.use(this.#host.openTree(root));
-    const tree = openTree(repository.top);
-    const survey = await surveyWorkTree(this.#git, repository.place, tree, request);
-    refuseSubmodules(survey, request.full === true);
-    const submodules = await findSubmodules(this.#git, openTree, { repository, survey, tree }, request);
-    const owned = open.move();
-    return { request, repository, survey, tree, submodules, [Symbol.dispose]: () => owned.dispose() };
+    return await makePlan({ ...this.#host, git: this.#git }, request);
   }
 
   async stage(plan: Plan): Promise<Staged> {
     const { files } = this.#host;
     const directory = `${this.#host.stagingDirectory}/.staging-${crypto.randomUUID().slice(0, 8)}`;
-    await files.makeDirectory(this.#host.stagingDirectory, 0o700);
+    await this.#forgetAbandoned();
     await files.makeDirectory(directory, 0o700);
     try {
       const deps = { git: this.#git, files };
@@ -99,6 +80,7 @@ export class Workspaces {
         directory,
         full: full === true,
         ...(branch === undefined ? {} : { branch }),
+        ...(plan.workTree === undefined ? {} : { workTree: plan.workTree }),
       });
       const submodules: StagedRepository[] = [];
       for (const [i, { repository, survey }] of plan.submodules.found.entries()) {
@@ -109,6 +91,17 @@ export class Workspaces {
     } catch (failure) {
       await files.remove(directory);
       throw failure;
+    }
+  }
+
+  /** What a process that was killed has left. */
+  async #forgetAbandoned(): Promise<void> {
+    const { files, clock, stagingDirectory } = this.#host;
+    await files.makeDirectory(stagingDirectory, 0o700);
+    for (const name of await files.list(stagingDirectory)) {
+      const path = `${stagingDirectory}/${name}`;
+      const stat = name.startsWith(".staging-") ? await files.stat(path) : undefined;
+      if (stat && clock.now() - stat.mtimeMs > ABANDONED_AFTER_MS) await files.remove(path);
     }
   }
 
@@ -129,6 +122,7 @@ export class Workspaces {
       sentAt: new Date(now).toISOString(),
       objectFormat: plan.repository.objectFormat,
       base: repository.base,
+      ...(plan.isCopy ? { isCopy: true } : {}),
       ...(head === undefined ? {} : { head }),
       submodules: plan.submodules.found.map(({ prefix }, i) => {
         const { baseTree, head } = staged.submodules[i]!;
@@ -174,12 +168,12 @@ export class Workspaces {
   }
 
   async patchStream(review: Review): Promise<ReadableStream<Uint8Array>> {
-    return this.#host.files.readStream(await makePatch(review));
+    return this.#host.files.readStream(await makePatch(this.#git, review));
   }
 
   /** @param path absolute; what is there is replaced */
   async writePatch(review: Review, path: string): Promise<void> {
-    await copyOut(this.#host.files, await makePatch(review), path);
+    await copyOut(this.#host.files, await makePatch(this.#git, review), path);
   }
 
   /** The guest's commits, for `git fetch`. @param path absolute */
@@ -191,12 +185,43 @@ export class Workspaces {
     );
   }
 
+  /**
+   * Keeps the work of a VM that is about to go: a patch, and a bundle where commits were made.
+   *
+   * @returns the files' paths
+   */
+  async keep(vm: { readonly name: string }, review: Review): Promise<string[]> {
+    const { files, clock, exportsDirectory } = this.#host;
+    await files.makeDirectory(exportsDirectory, 0o700);
+    const time = new Date(clock.now()).toISOString().replaceAll(/[-:]|\.\d+/g, "");
+    const path = `${exportsDirectory}/${vm.name}-${time}`;
+    await this.writePatch(review, `${path}.patch`);
+    if (review.commits === 0) return [`${path}.patch`];
+    await this.writeBundle(review, `${path}.bundle`);
+    return [`${path}.patch`, `${path}.bundle`];
+  }
+
+  /** What the repository asks for, by its own files. */
+  async planTools({ tree }: Plan): Promise<ToolPin[]> {
+    return await planTools(tree);
+  }
+
+  /** Begins to install tools; it goes on in the guest, whatever becomes of it. */
+  async installTools(start: StartInGuest, tools: readonly ToolPin[]): Promise<void> {
+    const wanted = tools.map(({ tool, version }) => `${tool}@${version}`);
+    const home = this.#host.guestHome ?? GUEST_HOME;
+    await runInGuest(start, [BUSYBOX, "setsid", BUSYBOX, "sh", "-c", INSTALL_TOOLS, "sh", home, ...wanted]);
+  }
+
   /** @throws {BangerError} `wrong_state` where it would not go in cleanly */
   async prepareLanding(review: Review): Promise<Landing> {
     const repository = await this.#repositoryOf(review.work.record);
     const deps = { git: this.#git, files: this.#host.files };
     using tree = this.#host.openTree(repository.top);
-    const survey = await surveyWorkTree(this.#git, repository.place, tree, { includeSecrets: true });
+    const survey = await surveyWorkTree(this.#git, repository.place, tree, {
+      includeSecrets: true,
+      includeIgnored: review.work.record.isCopy === true,
+    });
     return await prepareLanding(deps, {
       repository,
       survey,
@@ -220,7 +245,8 @@ export class Workspaces {
     });
   }
 
-  async #repositoryOf({ top }: WorkspaceRecord): Promise<Repository> {
+  async #repositoryOf({ top, isCopy }: WorkspaceRecord): Promise<Repository> {
+    if (isCopy) return await plainDirectory(this.#host, top);
     const repository = await findRepository({ git: this.#git, files: this.#host.files }, top);
     if (repository?.top === top) return repository;
     throw new BangerError(
@@ -235,6 +261,7 @@ function partsOf({ plan, repository, submodules }: Staged): SentPart[] {
   const outer = {
     prefix: "" as ByteString,
     staged: repository,
+    ...(plan.isCopy ? { gitAt: COPY_GIT_DIRECTORY } : {}),
     tree: plan.tree,
     present: plan.survey.present,
     directories: plan.submodules.directories,

@@ -1,13 +1,24 @@
 import type { ApiClient } from "../../api/client.ts";
 import type { CreateVm, VmView } from "../../api/contract.ts";
 import { BangerError } from "../../base/errors.ts";
+import type { Plan } from "../../workspace/plan.ts";
 import type { Staged, Workspaces } from "../../workspace/workspaces.ts";
 import { type Command, type Context, flag, type Input } from "../command.ts";
 import { CREATE_OPTIONS, createRequest } from "../create_flags.ts";
 import { execInGuest } from "../exec.ts";
-import { say } from "../output.ts";
+import { print, say } from "../output.ts";
 import { carryOut, QUIET_OPTION, showOperation } from "../progress.ts";
-import { openWorkspaces, planWorkspace, sayLeftOut, sendWorkspace, WORKSPACE_OPTIONS } from "../workspace.ts";
+import {
+  keepWork,
+  openWorkspaces,
+  planWorkspace,
+  sayLeftOut,
+  sendWorkspace,
+  startInGuest,
+  startTools,
+  WORKSPACE_OPTIONS,
+} from "../workspace.ts";
+import { refreshRefusal } from "../workspace_refresh.ts";
 import { noCommand, runningEndpoint, SHELL_ARGV } from "./vm_lifecycle.ts";
 
 /** Where a repository lies in the guest: `lib/workspace` has it there, too. */
@@ -36,17 +47,25 @@ const run: Command = {
     ...CREATE_OPTIONS,
     ...WORKSPACE_OPTIONS,
     { flags: "--no-repo", summary: "send nothing, even inside a repository" },
-    { flags: "--rm", summary: "remove the VM afterwards" },
+    { flags: "--no-tools", summary: "do not install the tools that the repository names" },
+    { flags: "--plan", summary: "show what would be sent and installed, and do nothing" },
+    { flags: "--discard", summary: "with --name: send again even if work in the VM is lost by it" },
+    {
+      flags: "--rm",
+      summary: "remove the VM afterwards; work in it that was not exported is kept as a patch",
+    },
     QUIET_OPTION,
   ],
   async run(context, input) {
     if (input.trailing?.length === 0) throw noCommand();
     const request = await createRequest(context, input);
     const workspaces = await openWorkspaces(context);
-    using plan = input.options.repo === false
+    await using plan = input.options.repo === false
       ? undefined
       : await planWorkspace(context, workspaces, input.arguments[0], input);
+    if (flag(input, "plan")) return await showPlan(context, workspaces, plan);
     const client = await context.daemon.connect();
+    const run: Run = { context, client, input, request, workspaces, plan };
     if (input.trailing === undefined && !context.terminal.stdinIsTerminal) {
       await requireImageCommand(
         client,
@@ -54,31 +73,103 @@ const run: Command = {
       );
     }
     if (plan) await sayLeftOut(context, plan);
-    const staging = plan && workspaces.stage(plan);
-    const name = await createBeside(context, client, input, request, staging, workspaces);
-    try {
-      const code = await runInVm(context, client, name, input, workspaces, await staging);
-      if (!flag(input, "rm")) await sayNextSteps(context, name, input);
-      return code;
-    } finally {
-      if (flag(input, "rm")) await removeAfterRun(context, client, name);
-    }
+    const existing = plan && request.name !== undefined ? await findVm(client, request.name) : undefined;
+    return existing ? await runAgain(run, existing) : await runInNew(run);
   },
 };
 
-/** Makes the VM while the repository is staged; where one fails, nothing of the other is left. */
-async function createBeside(
-  context: Context,
-  client: ApiClient,
-  input: Input,
-  request: CreateVm,
-  staging: Promise<Staged> | undefined,
-  workspaces: Workspaces,
-): Promise<string> {
-  const creating = carryOut(
-    { context, client, input },
-    client.v1.vms.$post({ json: { ...request, start: true } }),
+/** What is asked for, and what it takes. */
+interface Run {
+  readonly context: Context;
+  readonly client: ApiClient;
+  readonly input: Input;
+  readonly request: CreateVm;
+  readonly workspaces: Workspaces;
+  readonly plan: Plan | undefined;
+}
+
+async function showPlan(context: Context, workspaces: Workspaces, plan: Plan | undefined): Promise<number> {
+  const { planText } = await import("../workspace_plan.ts");
+  const text = plan
+    ? planText(plan, await workspaces.planTools(plan))
+    : "Nothing would be sent: no repository";
+  await print(context.terminal, text);
+  return 0;
+}
+
+async function findVm(client: ApiClient, name: string): Promise<VmView | undefined> {
+  try {
+    return await (await client.v1.vms[":name"].$get({ param: { name } })).json();
+  } catch (thrown) {
+    if (thrown instanceof BangerError && thrown.code === "not_found") return undefined;
+    throw thrown;
+  }
+}
+
+async function runInNew(run: Run): Promise<number> {
+  const { context, client, input, workspaces, plan } = run;
+  const staging = plan && workspaces.stage(plan);
+  const name = await createBeside(run, staging);
+  let isSent = false;
+  try {
+    const vm = await (await client.v1.vms[":name"].$get({ param: { name } })).json();
+    const staged = await staging;
+    if (staged) await send(run, staged, vm);
+    isSent = staged !== undefined;
+    const code = await runInVm(run, vm);
+    if (!flag(input, "rm")) await sayNextSteps(run, name);
+    return code;
+  } finally {
+    if (flag(input, "rm") && (!isSent || await mayGo(run, name))) await removeAfterRun(context, client, name);
+  }
+}
+
+/** In a VM that is there already: its checkout is refreshed first, unless that would lose work. */
+async function runAgain(run: Run, existing: VmView): Promise<number> {
+  const { context, client, input, workspaces, plan } = run;
+  refuseOtherShape(existing, input);
+  if (existing.state === "stopped") {
+    await carryOut(run, client.v1.vms[":name"].start.$post({ param: { name: existing.name } }));
+  }
+  const vm = await (await client.v1.vms[":name"].$get({ param: { name: existing.name } })).json();
+  if (!flag(input, "discard")) {
+    const refusal = await refreshRefusal(workspaces, vm, startInGuest(context, runningEndpoint(vm)));
+    if (refusal) throw refusal;
+  }
+  await send(run, await workspaces.stage(plan as Plan), vm);
+  const code = await runInVm(run, vm);
+  await sayNextSteps(run, vm.name);
+  return code;
+}
+
+/** @throws {BangerError} `already_exists` for flags that only a new VM can follow */
+function refuseOtherShape(vm: VmView, input: Input): void {
+  const asked = ["kernel", "cpus", "memory", "disk", "network", "env", "rm"].find((name) => {
+    const value = input.options[name];
+    return value !== undefined && value !== false && !(Array.isArray(value) && value.length === 0);
+  });
+  const image = input.options.image;
+  const isOther = typeof image === "string" && image !== vm.image;
+  if (asked === undefined && !isOther) return;
+  throw new BangerError(
+    "already_exists",
+    `Cannot use --${asked ?? "image"} with VM ${vm.name}: it exists already${
+      isOther ? `, made from ${vm.image}` : ""
+    }`,
+    `Leave the flag away, choose another --name, or remove it first: banger vm rm --force ${vm.name}`,
   );
+}
+
+async function mayGo({ context, client, workspaces }: Run, name: string): Promise<boolean> {
+  const vm = await findVm(client, name);
+  if (!vm?.agent) return true;
+  return await keepWork(context, workspaces, vm, vm.agent);
+}
+
+/** Makes the VM while the repository is staged; where one fails, nothing of the other is left. */
+async function createBeside(run: Run, staging: Promise<Staged> | undefined): Promise<string> {
+  const { context, client, request, workspaces } = run;
+  const creating = carryOut(run, client.v1.vms.$post({ json: { ...request, start: true } }));
   const [created, staged] = await Promise.allSettled([creating, staging]);
   if (created.status === "rejected") {
     if (staged.status === "fulfilled" && staged.value) await workspaces.discard(staged.value);
@@ -91,19 +182,17 @@ async function createBeside(
   return created.value;
 }
 
-async function runInVm(
-  context: Context,
-  client: ApiClient,
-  name: string,
-  input: Input,
-  workspaces: Workspaces,
-  staged: Staged | undefined,
-): Promise<number> {
-  const vm = await (await client.v1.vms[":name"].$get({ param: { name } })).json();
+async function send({ context, workspaces, input }: Run, staged: Staged, vm: VmView): Promise<void> {
   const endpoint = runningEndpoint(vm);
-  if (staged) await sendWorkspace(context, workspaces, staged, vm, endpoint, flag(input, "quiet"));
-  const where = staged ? { user: REPOSITORY_USER, workingDirectory: REPOSITORY_DIRECTORY } : {};
-  return await execInGuest(context, endpoint, { ...where, ...await whatRuns(context, client, vm, input) });
+  const isQuiet = flag(input, "quiet");
+  await sendWorkspace(context, workspaces, staged, vm, endpoint, isQuiet);
+  if (input.options.tools !== false) await startTools(context, workspaces, staged.plan, endpoint, isQuiet);
+}
+
+async function runInVm({ context, client, input, plan }: Run, vm: VmView): Promise<number> {
+  const where = plan ? { user: REPOSITORY_USER, workingDirectory: REPOSITORY_DIRECTORY } : {};
+  const what = await whatRuns(context, client, vm, input);
+  return await execInGuest(context, runningEndpoint(vm), { ...where, ...what });
 }
 
 async function whatRuns(context: Context, client: ApiClient, vm: VmView, input: Input) {
@@ -147,11 +236,12 @@ async function removeAfterRun(context: Context, client: ApiClient, name: string)
   await showOperation(context, client, await response.json(), { quiet: true });
 }
 
-async function sayNextSteps({ terminal }: Context, name: string, input: Input): Promise<void> {
+async function sayNextSteps({ context, input, plan }: Run, name: string): Promise<void> {
   if (flag(input, "quiet")) return;
+  const take = plan ? `; take its work out: banger vm workspace export ${name} --apply` : "";
   await say(
-    terminal,
-    `banger: VM ${name} still runs; enter it: banger vm ssh ${name}; remove it: banger vm rm --force ${name}`,
+    context.terminal,
+    `banger: VM ${name} still runs; enter it: banger vm ssh ${name}${take}; remove it: banger vm rm --force ${name}`,
   );
 }
 

@@ -62,7 +62,7 @@ const prepare: Command = {
   ],
   async run(context, input) {
     const workspaces = await openWorkspaces(context);
-    using plan = await planWorkspace(context, workspaces, input.arguments[1] ?? ".", input);
+    await using plan = await planWorkspace(context, workspaces, input.arguments[1] ?? ".", input);
     if (!plan) return 0;
     const client = await context.daemon.connect();
     const param = { name: requiredArgument(input, 0) };

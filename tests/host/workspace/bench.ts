@@ -7,7 +7,7 @@ import { BangerError } from "../../../lib/base/errors.ts";
 import { realHost } from "../../../lib/sys/host.ts";
 import { openTree } from "../../../lib/sys/tree_reader.ts";
 import type { GuestSession, StartInGuest } from "../../../lib/workspace/guest.ts";
-import type { Plan, PlanRequest } from "../../../lib/workspace/workspaces.ts";
+import type { PlanRequest } from "../../../lib/workspace/plan.ts";
 import { Workspaces } from "../../../lib/workspace/workspaces.ts";
 
 // The C library stays open for good: here, and not inside a test that would be blamed for it.
@@ -24,7 +24,7 @@ export interface Bench extends AsyncDisposable {
   readonly workspaces: Workspaces;
   readonly start: StartInGuest;
   /** Plans, stages and sends. */
-  send(request?: Partial<PlanRequest>): Promise<Plan>;
+  send(request?: Partial<PlanRequest>): Promise<void>;
 }
 
 /** git as a user runs it, with an identity and no configuration of this host's. */
@@ -67,6 +67,7 @@ export async function makeBench(options: { init?: readonly string[] } = {}): Pro
       GIT_CONFIG_GLOBAL: "/dev/null",
     },
     stagingDirectory: `${directory}/staging`,
+    exportsDirectory: `${directory}/exports`,
     directoryOf: (id) => `${directory}/${id}`,
     guestHome: home,
   });
@@ -79,7 +80,7 @@ export async function makeBench(options: { init?: readonly string[] } = {}): Pro
     async send(request = {}) {
       const plan = await workspaces.plan({ path: repository, ...request });
       assert.ok(plan, "it is in a repository");
-      using _closing = plan;
+      await using _closing = plan;
       const staged = await workspaces.stage(plan);
       try {
         await workspaces.send(staged, VM.id, start);
@@ -87,7 +88,6 @@ export async function makeBench(options: { init?: readonly string[] } = {}): Pro
         await workspaces.discard(staged);
         throw failure;
       }
-      return plan;
     },
     [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
   };

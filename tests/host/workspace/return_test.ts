@@ -1,0 +1,234 @@
+/** What is done inside comes back: applied cleanly or not at all, as commits, and never lost unseen. */
+import assert from "node:assert/strict";
+import { BangerError } from "../../../lib/base/errors.ts";
+import type { Review } from "../../../lib/workspace/review.ts";
+import { type Bench, git, listTree, makeBench, shell, VM } from "./bench.ts";
+
+const START =
+  `seq 20 >f; echo g >g; mkdir d; echo h >d/h; git add .; git commit -qm one; seq 21 >f; git commit -qam two`;
+
+async function reviewed<T>(bench: Bench, act: (review: Review) => Promise<T>): Promise<T> {
+  const review = await bench.workspaces.review(VM, bench.start);
+  await using _work = review.work;
+  return await act(review);
+}
+
+async function apply(bench: Bench): Promise<void> {
+  await reviewed(bench, async (review) => await (await bench.workspaces.prepareLanding(review)).carryOut());
+}
+
+async function refusedWith(code: string, pattern: RegExp, act: () => Promise<unknown>): Promise<void> {
+  await assert.rejects(act, (thrown) => {
+    assert.ok(thrown instanceof BangerError, String(thrown));
+    assert.equal(thrown.code, code, thrown.message);
+    assert.match(thrown.message, pattern);
+    return true;
+  });
+}
+
+Deno.test("apply: edits inside reach a working tree that has gone on, index and commits stay the user's", async () => {
+  await using bench = await makeBench();
+  await shell(bench.repository, `${START}; echo mine >>g; echo untracked >u; echo staged >s; git add s`);
+  await bench.send();
+  await shell(
+    bench.inside,
+    `sed -i 's/^5$/five/' f; rm d/h; echo new >new; ln -s f link; chmod +x g; git add f
+    git -c user.name=x -c user.email=y commit -qm inside; printf '\\0bin' >bin; echo more >>u`,
+  );
+  await shell(bench.repository, `sed -i 's/^18$/eighteen/' f; echo later >later`);
+  const indexBefore = await git(bench.repository, "diff", "--cached");
+  const headBefore = await git(bench.repository, "rev-parse", "HEAD");
+  await apply(bench);
+  assert.equal(
+    await shell(
+      bench.repository,
+      `sed -n '5p;18p' f; cat new u later; readlink link; test -x g; test ! -e d/h; cat g`,
+    ),
+    "five\neighteen\nnew\nuntracked\nmore\nlater\nf\ng\nmine\n",
+  );
+  assert.equal(await git(bench.repository, "diff", "--cached"), indexBefore);
+  assert.equal(await git(bench.repository, "rev-parse", "HEAD"), headBefore);
+  // Once more it changes nothing.
+  const tree = await listTree(bench.repository);
+  await apply(bench);
+  assert.deepEqual(await listTree(bench.repository), tree);
+});
+
+const CONFLICTS: Readonly<Record<string, readonly [inside: string, outside: string]>> = {
+  "both changed a line": [`sed -i 's/^5$/in/' f; echo ok >new`, `sed -i 's/^5$/out/' f`],
+  "changed inside, gone outside": [`echo x >>f; echo ok >new`, `rm f`],
+  "gone inside, changed outside": [`rm f; echo ok >new`, `echo x >>f`],
+  "both made a file of that name": [`echo in >same; echo ok >new`, `echo out >same`],
+  "made inside, ignored and there outside": [
+    `echo in >x.log; echo ok >new`,
+    `echo out >x.log; echo '*.log' >.git/info/exclude`,
+  ],
+  "a file inside where a directory came outside": [`echo in >z; echo ok >new`, `mkdir z; echo out >z/y`],
+  "binary content on both sides": [`printf '\\0in' >g; echo ok >new`, `printf '\\0out' >g`],
+};
+
+for (const [name, [inside, outside]] of Object.entries(CONFLICTS)) {
+  Deno.test(`apply refuses and leaves everything as it was: ${name}`, async () => {
+    await using bench = await makeBench();
+    await shell(bench.repository, START);
+    await bench.send();
+    await shell(bench.inside, inside);
+    await shell(bench.repository, outside);
+    const before = await listTree(bench.repository);
+    await refusedWith("wrong_state", /Cannot apply the VM's work/, () => apply(bench));
+    assert.deepEqual(await listTree(bench.repository), before);
+  });
+}
+
+Deno.test("as a branch: commits come as they are, and only as a new branch", async () => {
+  await using bench = await makeBench();
+  await shell(bench.repository, START);
+  await bench.send({ branch: "work" });
+  assert.equal(await git(bench.inside, "branch", "--show-current"), "work\n");
+  await refusedWith(
+    "not_found",
+    /no commit was made/,
+    () => reviewed(bench, (review) => bench.workspaces.landBranch(review, "back")),
+  );
+  await shell(
+    bench.inside,
+    `for i in 1 2 3; do echo $i >>g; git commit -qam "inside $i"; done; echo rest >>g`,
+  );
+  await shell(
+    bench.repository,
+    `printf '#!/bin/sh\\ntouch %s/hooked' "$PWD" >.git/hooks/reference-transaction
+    chmod +x .git/hooks/reference-transaction`,
+  );
+  assert.equal(await reviewed(bench, (review) => bench.workspaces.landBranch(review, "back")), 3);
+  assert.equal(
+    await git(bench.repository, "log", "--format=%s", "back"),
+    "inside 3\ninside 2\ninside 1\ntwo\none\n",
+  );
+  assert.equal(
+    await git(bench.repository, "rev-parse", "back"),
+    await git(bench.inside, "rev-parse", "HEAD"),
+  );
+  assert.equal(await git(bench.repository, "branch", "--show-current"), "main\n");
+  await refusedWith(
+    "already_exists",
+    /one of that name/,
+    () => reviewed(bench, (review) => bench.workspaces.landBranch(review, "back")),
+  );
+  await refusedWith(
+    "invalid_argument",
+    /refuses such a name/,
+    () => reviewed(bench, (review) => bench.workspaces.landBranch(review, "-bad..name")),
+  );
+  assert.ok(!(await listTree(bench.repository)).some((line) => line.includes("hooked")), "no hook ran");
+});
+
+Deno.test("a patch since a commit has what was not committed outside, too", async () => {
+  await using bench = await makeBench();
+  await shell(bench.repository, `${START}; echo uncommitted >>g`);
+  await bench.send();
+  await shell(bench.inside, "echo inside >>d/h");
+  const names = async (base?: string) => {
+    const review = await bench.workspaces.review(VM, bench.start, base);
+    await using _work = review.work;
+    return review.changes.map(({ path }) => path);
+  };
+  assert.deepEqual(await names(), ["d/h"]);
+  assert.deepEqual(await names("HEAD"), ["d/h", "g"]);
+  assert.deepEqual(await names("HEAD~1"), ["d/h", "f", "g"]);
+  await refusedWith("not_found", /no such commit/, () => names("nowhere"));
+});
+
+Deno.test("what is clean, exported or not is told apart", async () => {
+  await using bench = await makeBench();
+  await shell(bench.repository, `${START}; echo dirty >>g; echo u >u`);
+  await bench.send();
+  const isSafe = () => reviewed(bench, (review) => Promise.resolve(review.isSafe));
+  assert.equal(await isSafe(), true);
+  await shell(bench.inside, "touch f g; git status >/dev/null; echo '*.o' >>.git/info/exclude; echo o >x.o");
+  assert.equal(await isSafe(), true, "times and ignored files are no work");
+  await shell(bench.inside, "git commit -qam 'nothing new, but a commit'");
+  assert.equal(await isSafe(), false);
+  await reviewed(bench, (review) => bench.workspaces.markExported(VM.id, review));
+  assert.equal(await isSafe(), true);
+  await shell(bench.inside, "echo again >>f");
+  assert.equal(await isSafe(), false);
+  await shell(bench.inside, "git checkout -q f");
+  assert.equal(await isSafe(), true);
+});
+
+Deno.test("sent again: the checkout follows, what git ignores inside stays", async () => {
+  await using bench = await makeBench();
+  await shell(bench.repository, `echo build >.gitignore; ${START}; mkdir e; echo e >e/e`);
+  await bench.send();
+  await shell(bench.inside, "mkdir build; echo kept >build/kept");
+  await shell(
+    bench.repository,
+    "rm -r d; echo now-a-file >d; rm -r e; git mv g moved; echo n >n; git commit -qam three",
+  );
+  await bench.send();
+  const status = (of: string) => git(of, "status", "--porcelain");
+  assert.equal(await status(bench.inside), await status(bench.repository));
+  assert.equal(
+    await shell(bench.inside, "cat d build/kept; ls; git log --format=%s"),
+    "now-a-file\nkept\nbuild\nd\nf\nmoved\nn\nthree\ntwo\none\n",
+  );
+});
+
+Deno.test("from a commit: its files on a new branch, and nothing of the working tree", async () => {
+  await using bench = await makeBench();
+  await shell(
+    bench.repository,
+    `${START}; echo dirty >>f; echo u >u; git config filter.x.smudge 'touch hooked'
+    echo '* filter=x' >.git/info/attributes`,
+  );
+  await refusedWith("invalid_argument", /--branch/, () => bench.send({ from: "HEAD~1" }));
+  await refusedWith("not_found", /no such commit/, () => bench.send({ from: "nowhere", branch: "b" }));
+  await bench.send({ from: "HEAD~1", branch: "b" });
+  assert.equal(
+    await shell(
+      bench.inside,
+      "git status --porcelain; git log --format=%s; git branch --show-current; wc -l <f; ls",
+    ),
+    "one\nb\n20\nd\nf\ng\n",
+  );
+  await shell(bench.inside, "sed -i 's/^3$/three/' f");
+  await apply(bench);
+  assert.equal(await shell(bench.repository, "sed -n '3p;21p;22p' f; ls"), "three\n21\ndirty\nd\nf\ng\nu\n");
+});
+
+Deno.test("a plain directory: copied without a .git, and what changed comes back", async () => {
+  await using bench = await makeBench();
+  const plain = `${bench.directory}/plain`;
+  await shell(
+    "/",
+    `mkdir -p ${plain}/sub; cd ${plain}; echo a >a; echo b >sub/b; ln -s a l; echo x >.env; echo '*' >.gitignore`,
+  );
+  assert.equal(await bench.workspaces.plan({ path: plain }), undefined);
+  await bench.send({ path: plain, copy: true });
+  assert.equal(await shell(bench.inside, "find . | sort"), ".\n./.gitignore\n./a\n./l\n./sub\n./sub/b\n");
+  assert.equal(await reviewed(bench, (review) => Promise.resolve(review.isSafe)), true);
+  await shell(bench.inside, "rm .gitignore; echo more >>a; echo new >sub/new");
+  await apply(bench);
+  assert.equal(await shell(plain, "cat a sub/new; ls -A"), "a\nmore\nnew\n.env\na\nl\nsub\n");
+});
+
+Deno.test("a submodule's own work is no part of the patch, and is told", async () => {
+  await using bench = await makeBench();
+  await shell(
+    bench.repository,
+    `git init -q -b main ../lib; (cd ../lib; git config user.name n; git config user.email e
+    echo l >l; git add .; git commit -qm l); git -c protocol.file.allow=always submodule --quiet add ../lib lib
+    git commit -qm sub`,
+  );
+  await refusedWith("wrong_state", /submodule/, () => bench.send());
+  await bench.send({ full: true });
+  assert.deepEqual(await reviewed(bench, ({ isSafe, submodules }) => Promise.resolve([isSafe, submodules])), [
+    true,
+    [],
+  ]);
+  await shell(`${bench.inside}/lib`, "echo work >>l");
+  assert.deepEqual(await reviewed(bench, ({ isSafe, submodules }) => Promise.resolve([isSafe, submodules])), [
+    false,
+    ["lib"],
+  ]);
+});
