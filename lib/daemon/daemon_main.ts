@@ -135,6 +135,7 @@ async function wire(parts: Parts) {
     platform: self.architecture,
   });
   await images.recover();
+  await sources.cleanUp();
   const kernels = new KernelStore(
     host,
     { kernelsDirectory: paths.kernelsDirectory, cacheDirectory: paths.cacheDirectory },

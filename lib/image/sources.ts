@@ -52,6 +52,11 @@ export class OciSources implements ImageSources, AsyncDisposable {
     this.#options = options;
   }
 
+  /** Call at start: removes what a crash left of downloads. */
+  async cleanUp(): Promise<void> {
+    await ContentStore.cleanUp(this.#host, this.#options.directory);
+  }
+
   async find(text: string, platform: Platform, signal: AbortSignal): Promise<FoundImage> {
     const { settings, variable, decompressWorkerUrl } = this.#options;
     const images = new Images(this.#host, {

@@ -83,6 +83,11 @@ export class ContentStore {
     });
   }
 
+  /** Removes what a crash left half done in a store, where there is one, without opening it. */
+  static async cleanUp({ files }: { readonly files: Files }, directory: string): Promise<void> {
+    await removeAbandoned(files, `${directory}/ingest`);
+  }
+
   async #cancelDownloads(): Promise<void> {
     const reason = new BangerError("cancelled", "Cannot finish the download: the content store was closed");
     await Promise.all([...this.#downloads.values()].map((download) => download.cancel(reason)));
