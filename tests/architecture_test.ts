@@ -18,7 +18,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "lib/doctor": ["lib/base", "lib/store", "lib/vmm"],
   "lib/config": ["lib/base", "lib/api"],
   "lib/workspace": ["lib/base", "lib/guest"],
-  "lib/cli": ["lib/base", "lib/api", "lib/config", "lib/workspace"],
+  "lib/cli": ["lib/base", "lib/api", "lib/config", "lib/workspace", "lib/net"],
   "lib/daemon": [
     "lib/base",
     "lib/sys",

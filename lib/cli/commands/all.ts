@@ -2,6 +2,7 @@ import type { Command } from "../command.ts";
 import { completionCommands } from "./completion.ts";
 import { CONFIG_COMMANDS } from "./config.ts";
 import { DAEMON_COMMANDS } from "./daemon.ts";
+import { DNS_COMMANDS } from "./dns.ts";
 import { DOCTOR_COMMANDS } from "./doctor.ts";
 import { UPGRADE_COMMANDS } from "./upgrade.ts";
 import { IMAGE_COMMANDS } from "./image.ts";
@@ -28,6 +29,7 @@ export const NOUNS: Readonly<Record<string, string>> = {
   kernel: "kernels that VMs boot",
   operation: "what the daemon is working on",
   config: "the configuration file",
+  dns: "names of VMs on this host",
   daemon: "the daemon that owns them all",
 };
 
@@ -44,6 +46,7 @@ export const COMMANDS: readonly Command[] = [
   ...VM_SSH_COMMANDS,
   ...VM_SESSION_COMMANDS,
   ...NETWORK_COMMANDS,
+  ...DNS_COMMANDS,
   ...IMAGE_COMMANDS,
   ...KERNEL_COMMANDS,
   ...OPERATION_COMMANDS,

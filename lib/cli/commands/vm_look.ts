@@ -1,3 +1,4 @@
+import type { ApiClient } from "../../api/client.ts";
 import type { VmView } from "../../api/contract.ts";
 import type { Terminal } from "../../base/terminal.ts";
 import { formatBytes, MIB } from "../../base/units.ts";
@@ -23,13 +24,27 @@ const show: Command = {
       return 0;
     }
     const events = await (await client.v1.vms[":name"].events.$get({ param: { name } })).json();
-    await print(terminal, fields(vmFields(vm, clock.now())));
+    await print(terminal, fields([...vmFields(vm, clock.now()), ...await linkFields(client, vm)]));
     for (const { time, event, detail } of events.slice(-10)) {
       await print(terminal, `  ${time}  ${event}${detail === undefined ? "" : `: ${detail}`}`);
     }
     return 0;
   },
 };
+
+/** How to reach its web servers from here: by name, where this host knows it, else with curl's own table. */
+async function linkFields(client: ApiClient, vm: VmView): Promise<[string, string][]> {
+  if (vm.state !== "running" || vm.network === "none") return [];
+  const { ports, resolves } = await (await client.v1.vms[":name"].ports.$get({ param: { name: vm.name } }))
+    .json();
+  return ports.filter(({ url, isPublished }) => url !== undefined && !isPublished)
+    .map(({ url, guestPort, hostPort, hostAddress }) => [
+      `Port ${guestPort}`,
+      resolves || hostPort === undefined
+        ? url!
+        : `curl --resolve ${vm.name}.vm:${hostPort}:${hostAddress} http://${vm.name}.vm:${hostPort}`,
+    ]);
+}
 
 function vmFields(vm: VmView, nowMs: number): [string, string | undefined][] {
   return [

@@ -1,0 +1,178 @@
+import type { DnsStatusView } from "../../api/network_contract.ts";
+import { BangerError } from "../../base/errors.ts";
+import {
+  describeSteps,
+  detection,
+  HOSTS_PATH,
+  installPlan,
+  probe,
+  SETUP_KINDS,
+  type SetupFacts,
+  type SetupKind,
+  type SetupStep,
+  uninstallPlan,
+} from "../../net/dns/host_setup.ts";
+import { type Command, type Context, flag, type Input, textOption } from "../command.ts";
+import { fields, print, printJson, say } from "../output.ts";
+
+const YES_OPTION = { flags: "-y, --yes", summary: "do not ask" } as const;
+const DRY_RUN_OPTION = { flags: "--dry-run", summary: "only show what would be done" } as const;
+
+async function succeeds({ processes }: Context, argv: readonly string[]): Promise<boolean> {
+  try {
+    return (await processes.run({ program: argv[0]!, args: argv.slice(1) })).code === 0;
+  } catch (thrown) {
+    if (thrown instanceof BangerError && thrown.code === "missing_tool") return false;
+    throw thrown;
+  }
+}
+
+async function firstThat(context: Context, command: (kind: SetupKind) => readonly string[]) {
+  for (const kind of SETUP_KINDS) if (await succeeds(context, command(kind))) return kind;
+  return undefined;
+}
+
+async function gatherFacts(context: Context, dns: DnsStatusView): Promise<SetupFacts> {
+  const hosts = await context.processes.run({ program: "cat", args: [HOSTS_PATH] });
+  const client = await context.daemon.connect();
+  const vms = await (await client.v1.vms.$get({ query: { scope: "all" } })).json();
+  // All of them, running or not: an address is a VM's own for its whole life.
+  const records = vms.filter(({ network }) => network !== "none")
+    .map(({ name, address }) => ({ name: `${name}.vm`, address }));
+  return { address: dns.address, port: dns.port, records, hostsText: hosts.code === 0 ? hosts.stdout : "" };
+}
+
+/** Shows the steps, asks, and runs them as root. */
+async function carryOutSteps(context: Context, steps: readonly SetupStep[], input: Input): Promise<boolean> {
+  const { terminal } = context;
+  await say(terminal, `banger: as root, this is done:\n${describeSteps(steps)}`);
+  if (flag(input, "dryRun")) return false;
+  if (!flag(input, "yes") && !(await confirmed(context))) return false;
+  const isRoot = (await context.processes.run({ program: "id", args: ["-u"] })).stdout.trim() === "0";
+  if (!isRoot && await context.processes.inherit({ program: "sudo", args: ["-v"] }) !== 0) {
+    throw new BangerError(
+      "permission_denied",
+      "Cannot change how this host resolves names: it needs root",
+      "Run the commands above as root yourself",
+    );
+  }
+  for (const step of steps) await runStep(context, step, isRoot);
+  return true;
+}
+
+async function runStep(
+  { processes }: Context,
+  { argv, stdin, mayFail }: SetupStep,
+  isRoot: boolean,
+): Promise<void> {
+  const [program, ...args] = isRoot ? argv : ["sudo", ...argv];
+  const options = stdin === undefined ? {} : { stdin: new TextEncoder().encode(stdin) };
+  const { code, stderr } = await processes.run({ program: program!, args }, options);
+  if (code === 0 || mayFail) return;
+  throw new BangerError(
+    "host_unsupported",
+    `Cannot run ${argv.join(" ")}: ${stderr.trim().split("\n").at(-1) ?? `code ${code}`}`,
+    "Undo what was done so far: banger dns uninstall",
+  );
+}
+
+async function confirmed({ terminal }: Context): Promise<boolean> {
+  if (!terminal.stdinIsTerminal) {
+    throw new BangerError(
+      "invalid_argument",
+      "Cannot ask whether to go on: standard input is no terminal",
+      "Say so: --yes; or only look: --dry-run",
+    );
+  }
+  await terminal.writeStderr(new TextEncoder().encode("Go on? [y/N] "));
+  const buffer = new Uint8Array(64);
+  const count = await terminal.readStdin(buffer);
+  return /^\s*y(es)?\s*$/i.test(new TextDecoder().decode(buffer.subarray(0, count ?? 0)));
+}
+
+function wantedKind(input: Input): SetupKind | undefined {
+  const text = textOption(input, "method");
+  const kind = SETUP_KINDS.find((kind) => kind === text);
+  if (text === undefined || kind) return kind;
+  throw new BangerError(
+    "invalid_argument",
+    `Cannot use ${JSON.stringify(text)} for --method`,
+    `Choose one of ${SETUP_KINDS.join(", ")}`,
+  );
+}
+
+const install: Command = {
+  path: ["dns", "install"],
+  summary: "make this host resolve NAME.vm",
+  details:
+    "Shows what it will change, asks, and does it: systemd-resolved gets a link that leads .vm to banger's\n" +
+    "name server, NetworkManager's dnsmasq a file, and where there is neither, /etc/hosts a block with the\n" +
+    "VMs of now (run it again after new ones). Undone by banger dns uninstall.",
+  options: [
+    { flags: "--method <method>", summary: SETUP_KINDS.join(", ") },
+    YES_OPTION,
+    DRY_RUN_OPTION,
+  ],
+  async run(context, input) {
+    const wanted = wantedKind(input);
+    const client = await context.daemon.connect();
+    const dns = await (await client.v1.dns.$get()).json();
+    const kind = wanted ?? await firstThat(context, detection) ?? "hosts-file";
+    if (!dns.isServing && kind !== "hosts-file") {
+      throw new BangerError("wrong_state", `Cannot lead names to banger's name server: ${dns.problem}`);
+    }
+    const steps = installPlan(kind, await gatherFacts(context, dns));
+    if (await carryOutSteps(context, steps, input)) await say(context.terminal, `banger: done, by ${kind}`);
+    return 0;
+  },
+};
+
+const uninstall: Command = {
+  path: ["dns", "uninstall"],
+  summary: "undo banger dns install",
+  options: [YES_OPTION, DRY_RUN_OPTION],
+  async run(context, input) {
+    const steps: SetupStep[] = [];
+    const hosts = await context.processes.run({ program: "cat", args: [HOSTS_PATH] });
+    for (const kind of SETUP_KINDS) {
+      if (await succeeds(context, probe(kind))) {
+        steps.push(...uninstallPlan(kind, { hostsText: hosts.stdout }));
+      }
+    }
+    if (steps.length === 0) await say(context.terminal, "banger: nothing of banger's is there to undo");
+    else if (await carryOutSteps(context, steps, input)) await say(context.terminal, "banger: undone");
+    return 0;
+  },
+};
+
+const status: Command = {
+  path: ["dns", "status"],
+  summary: "show banger's name server and whether this host asks it",
+  options: [{ flags: "--json", summary: "as JSON" }],
+  async run(context, input) {
+    const client = await context.daemon.connect();
+    const dns = await (await client.v1.dns.$get()).json();
+    const installed = await firstThat(context, probe);
+    const [first] = dns.records;
+    const resolves = first && await succeeds(context, ["getent", "ahostsv4", first.name]);
+    if (flag(input, "json")) {
+      await printJson(context.terminal, { ...dns, installed: installed ?? null, resolves: resolves ?? null });
+      return 0;
+    }
+    await print(
+      context.terminal,
+      fields([
+        ["Name server", `${dns.address}:${dns.port}${dns.isServing ? "" : `, but ${dns.problem}`}`],
+        ["Installed", installed ?? "no: banger dns install"],
+        [
+          "Resolves",
+          first && (resolves ? `yes: ${first.name}` : `no: this host does not know ${first.name}`),
+        ],
+        ...dns.records.map(({ name, address }): [string, string] => [name, address]),
+      ]),
+    );
+    return 0;
+  },
+};
+
+export const DNS_COMMANDS: readonly Command[] = [install, status, uninstall];

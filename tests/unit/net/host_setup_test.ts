@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import { BangerError } from "../../../lib/base/errors.ts";
+import { describeSteps, installPlan, SETUP_KINDS, uninstallPlan } from "../../../lib/net/dns/host_setup.ts";
+
+const HOSTS = "127.0.0.1 localhost\n::1 localhost\n";
+const FACTS = {
+  address: "127.0.0.1",
+  port: 42069,
+  records: [{ name: "web.vm", address: "127.42.0.1" }],
+  hostsText: HOSTS,
+};
+
+Deno.test("systemd-resolved: a link of our own gets .vm, and nothing else", () => {
+  assert.equal(
+    describeSteps(installPlan("systemd-resolved", FACTS)),
+    `  ip link add banger-dns type dummy
+  ip addr replace 198.18.42.69/32 dev banger-dns
+  ip link set banger-dns up
+  resolvectl dns banger-dns 127.0.0.1:42069
+  resolvectl domain banger-dns '~vm' '~42.127.in-addr.arpa'
+  resolvectl default-route banger-dns no`,
+  );
+  assert.equal(describeSteps(uninstallPlan("systemd-resolved", FACTS)), "  ip link delete banger-dns");
+});
+
+Deno.test("NetworkManager's dnsmasq: one file, and it is told", () => {
+  const [write, reload] = installPlan("networkmanager-dnsmasq", FACTS);
+  assert.deepEqual(write?.argv, ["tee", "/etc/NetworkManager/dnsmasq.d/banger.conf"]);
+  assert.match(write?.stdin ?? "", /^server=\/vm\/127\.0\.0\.1#42069$/m);
+  assert.deepEqual(reload?.argv, ["nmcli", "general", "reload", "dns-full"]);
+});
+
+Deno.test("/etc/hosts: a block is put, replaced and taken away, and the rest stays byte for byte", () => {
+  const put = installPlan("hosts-file", FACTS)[0]!.stdin!;
+  assert.match(put, /\n# banger begin[^\n]*\n127\.42\.0\.1 web\.vm\n# banger end\n$/);
+  const again = installPlan("hosts-file", { ...FACTS, hostsText: put, records: [] })[0]!.stdin!;
+  assert.doesNotMatch(again, /web/);
+  assert.equal(again.match(/# banger begin/g)?.length, 1);
+  assert.equal(uninstallPlan("hosts-file", { hostsText: put })[0]!.stdin, HOSTS);
+  assert.deepEqual(uninstallPlan("hosts-file", { hostsText: HOSTS }), []);
+  const added = installPlan("hosts-file", { ...FACTS, hostsText: "127.0.0.1 here" })[0]!.stdin!;
+  assert.match(added, /^127\.0\.0\.1 here\n# banger begin/);
+  const cut = put.replace("# banger end\n", "");
+  assert.throws(() => installPlan("hosts-file", { ...FACTS, hostsText: cut }), BangerError);
+});
+
+Deno.test("every setup is shown whole before it is done", () => {
+  for (const kind of SETUP_KINDS) {
+    const steps = installPlan(kind, FACTS);
+    const text = describeSteps(steps);
+    for (const { argv } of steps) assert.ok(text.includes(argv.slice(0, 2).join(" ")), text);
+  }
+  assert.match(describeSteps(installPlan("hosts-file", FACTS)), /what is there stays/);
+});
