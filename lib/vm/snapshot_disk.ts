@@ -90,6 +90,8 @@ export async function attachSnapshot(host: SnapshotHost, snapshot: Snapshot): Pr
     const sectors = Math.floor(snapshot.sizeBytes / SECTOR_BYTES);
     const table = `0 ${sectors} snapshot ${origin} ${changes} P ${CHUNK_SECTORS}`;
     await must(host, "dmsetup", ["create", snapshot.name, "--table", table]);
+    // Where no udev makes the device's node, nobody else would.
+    await must(host, "dmsetup", ["mknodes", snapshot.name]);
     // Detached while in use, they go by themselves when the snapshot does.
     await detachLoop(origin);
     await detachLoop(changes);
@@ -102,8 +104,10 @@ export async function detachSnapshot(
   host: SnapshotHost,
   snapshot: Pick<Snapshot, "name" | "changesPath">,
 ): Promise<void> {
-  if (await host.files.stat(snapshotDevice(snapshot))) {
+  // Not by its node: without udev that may be missing, or stay.
+  if ((await tool(host, "dmsetup", ["info", snapshot.name])).code === 0) {
     await must(host, "dmsetup", ["remove", "--retry", snapshot.name]);
+    await must(host, "dmsetup", ["mknodes", snapshot.name]);
   }
   // Of an attach that was cut off.
   const listed = await must(host, "losetup", [

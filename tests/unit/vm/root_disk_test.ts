@@ -66,6 +66,9 @@ function fakeHost(world: World) {
       if (`${program} ${args[0]}` === world.fails) {
         return Promise.resolve({ code: 1, stdout: "", stderr: "no\n" });
       }
+      if (args[0] === "info" && !devices.has(`/dev/mapper/${args[1]}`)) {
+        return Promise.resolve({ code: 1, stdout: "", stderr: "no such device\n" });
+      }
       if (args[0] === "create") devices.add(`/dev/mapper/${args[1]}`);
       if (args[0] === "remove") devices.delete(`/dev/mapper/${args[2]}`);
       const isLoop = args.includes("--show");
