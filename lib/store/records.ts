@@ -96,6 +96,11 @@ export type RootOfImage = z.infer<typeof rootOfImageSchema>;
 /** The part of a VM that its row keeps as JSON. */
 export const vmRecordSchema = z.object({
   createdAtMs: z.number(),
+  /**
+   * It is made to be started at once, and nobody was told yet that it is there: where the daemon ends before it has
+   * run, it goes, as the command that made it says.
+   */
+  isUnannounced: z.literal(true).optional(),
   startedAtMs: z.number().optional(),
   /** Why it is not running though nobody stopped it. */
   lastExit: z.string().optional(),

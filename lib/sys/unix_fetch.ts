@@ -1,3 +1,4 @@
+import { BangerError } from "../base/errors.ts";
 import { osError, systemCode } from "./os_errors.ts";
 
 const CONNECT_ATTEMPTS = 3;
@@ -17,10 +18,18 @@ export function unixFetch(socketPath: string): (url: string, init: RequestInit) 
         const failure = await connectFailure(socketPath);
         // A server that came up in between: nothing was sent to it yet.
         const isWorthAgain = failure === undefined && isConnectError(thrown) && attempt < CONNECT_ATTEMPTS;
-        if (!isWorthAgain) throw osError(`reach ${socketPath}`, failure ?? thrown);
+        if (isWorthAgain) continue;
+        if (failure === undefined && thrown instanceof TypeError) throw cutOff(socketPath, thrown);
+        throw osError(`reach ${socketPath}`, failure ?? thrown);
       }
     }
   };
+}
+
+/** fetch has no other sign of a connection that broke than a TypeError. */
+function cutOff(socketPath: string, cause: TypeError): BangerError {
+  const message = `Cannot reach ${socketPath}: the connection ended before the answer`;
+  return new BangerError("connection_failed", message, undefined, { cause });
 }
 
 function isConnectError(thrown: unknown): boolean {

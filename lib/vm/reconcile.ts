@@ -61,6 +61,7 @@ async function reconcileSafely(deps: VmDeps, service: VmService, vm: Vm): Promis
 
 async function reconcileOne(deps: VmDeps, service: VmService, vm: Vm): Promise<void> {
   const { store, paths, events } = deps;
+  if (vm.isUnannounced) return await discardUnannounced(deps, vm);
   switch (vm.state) {
     case "creating":
       store.vms.transition("discard", vm.id, "removing");
@@ -93,6 +94,15 @@ async function reconcileOne(deps: VmDeps, service: VmService, vm: Vm): Promise<v
       await adopt(deps, service, vm);
       if (service.running.get(vm.id)) void resumeStop(deps, service, vm);
   }
+}
+
+/** Its disks were made, and it had not run yet: to whoever asked for it, it was never there. */
+async function discardUnannounced(deps: VmDeps, vm: Vm): Promise<void> {
+  const { store } = deps;
+  await endMachine(deps, vm);
+  if (vm.state === "starting") store.vms.transition("stop", vm.id, "stopped", { machine: undefined });
+  if (vm.state !== "removing") store.vms.transition("discard", vm.id, "removing");
+  await discard(deps, vm);
 }
 
 async function discard(deps: VmDeps, vm: Vm): Promise<void> {

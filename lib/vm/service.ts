@@ -6,7 +6,7 @@ import { withRollback } from "../base/steps.ts";
 import { formatDuration } from "../base/units.ts";
 import { VM_DEFAULTS } from "../base/vm_defaults.ts";
 import { vmPaths } from "../store/paths.ts";
-import type { RootDiskMode, Vm, VmSpec } from "../store/records.ts";
+import type { RootDiskMode, Vm, VmRecord, VmSpec } from "../store/records.ts";
 import type { DriverName, Machine } from "../vmm/driver.ts";
 import type { ChosenDriver } from "../vmm/drivers.ts";
 import { type Booted, bootMachine, stopMachine } from "./boot.ts";
@@ -110,8 +110,9 @@ export class VmService {
         (vm) => this.#discard(vm.id),
       );
       await this.queues.run(reserved.id, async () => {
-        await this.#makeFiles(reserved, rootDisk, work.signal);
-        if (options.start !== false) await this.#start(reserved.id, work);
+        const isStarted = options.start !== false;
+        await this.#makeFiles(reserved, rootDisk, isStarted ? { isUnannounced: true } : {}, work.signal);
+        if (isStarted) await this.#start(reserved.id, work);
       });
       return reserved.name;
     }, undoFailed);
@@ -275,7 +276,12 @@ export class VmService {
     await requireReserve(host.files, what, directory, (await settings()).reserveBytes);
   }
 
-  async #makeFiles(vm: Vm, wishes: RootDiskWishes, signal: AbortSignal): Promise<void> {
+  async #makeFiles(
+    vm: Vm,
+    wishes: RootDiskWishes,
+    more: Pick<VmRecord, "isUnannounced">,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { host, paths, store, events } = this.#deps;
     const image = store.images.find(vm.imageId);
     if (!image) {
@@ -288,7 +294,7 @@ export class VmService {
     await makeHostKey(host.files, paths, vm);
     await events.add(eventsPath, "created", `from image ${image.name}`);
     signal.throwIfAborted();
-    store.vms.transition("create", vm.id, "stopped", { record: rootDisk });
+    store.vms.transition("create", vm.id, "stopped", { record: { ...rootDisk, ...more } });
   }
 
   /** Removes a VM that a failed creation leaves. */
@@ -329,7 +335,12 @@ export class VmService {
       booted = await bootMachine(this.#deps, vm, { image, kernel, vmm }, onLaunched, { ...work, signal });
       const { cpus, memoryMib } = vm.spec;
       store.vms.transition("start", id, "running", {
-        record: { startedAtMs: host.clock.now(), lastExit: undefined, startedWith: { cpus, memoryMib } },
+        record: {
+          startedAtMs: host.clock.now(),
+          lastExit: undefined,
+          isUnannounced: undefined,
+          startedWith: { cpus, memoryMib },
+        },
         machine: booted.state,
       });
     } catch (thrown) {

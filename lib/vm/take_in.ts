@@ -66,7 +66,7 @@ async function takeIn(deps: VmDeps, id: VmId): Promise<void> {
 }
 
 /** A copy tells how things stood when it was written. What was then under way is looked at, not undone. */
-function settled(vm: Vm): Vm {
+function settled({ isUnannounced: _, ...vm }: Vm): Vm {
   if (vm.state === "starting" || vm.state === "stopping") return { ...vm, state: "running" };
   if (vm.state === "creating" || vm.state === "removing") return { ...vm, state: "broken" };
   return vm;
