@@ -48,6 +48,13 @@ export class VmTable {
     );
   }
 
+  /** @returns ids of the VMs in that state */
+  idsIn(state: VmState): VmId[] {
+    return this.#database.prepare("SELECT id FROM vms WHERE state = ?").all(state).map(({ id }) =>
+      id as VmId
+    );
+  }
+
   isTaken(name: VmName): boolean {
     return this.#database.prepare("SELECT 1 FROM vms WHERE name = ?").get(name) !== undefined;
   }

@@ -7,7 +7,7 @@ import type { VmDeps } from "./deps.ts";
 import { discardUnfinishedRoot } from "./image_change.ts";
 import { parseMachineState } from "./machine_state.ts";
 import { stopProcess } from "./processes.ts";
-import { findMissingDisk, findVmProcesses, removeVmFiles, stopUnrecordedProcesses } from "./residue.ts";
+import { findMissingDisk, findVmProcesses, finishRemoval, stopUnrecordedProcesses } from "./residue.ts";
 import { detachRootDisk } from "./root_disk.ts";
 import type { VmService } from "./service.ts";
 import { takeInVms } from "./take_in.ts";
@@ -70,8 +70,10 @@ async function reconcileOne(deps: VmDeps, service: VmService, vm: Vm): Promise<v
     case "removing":
       await discard(deps, vm);
       return;
-    case "stopped":
     case "removed":
+      await cleanUp(deps, vm);
+      return;
+    case "stopped":
     case "suspended":
       await cleanUp(deps, vm);
       await discardUnfinishedRoot(deps, vm);
@@ -107,8 +109,7 @@ async function discardUnannounced(deps: VmDeps, vm: Vm): Promise<void> {
 
 async function discard(deps: VmDeps, vm: Vm): Promise<void> {
   await cleanUp(deps, vm);
-  await removeVmFiles(deps, vm.id);
-  deps.store.vms.remove(vm.id);
+  await finishRemoval(deps, vm.id);
 }
 
 /** A disk that cannot be found may be on a volume that is not there just now: nothing is removed. */

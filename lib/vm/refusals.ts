@@ -16,3 +16,7 @@ export function nameTaken(name: VmName): BangerError {
     `Use another --name, or remove the old one: banger vm rm ${name}`,
   );
 }
+
+export function isFullDisk(thrown: unknown): boolean {
+  return thrown instanceof BangerError && thrown.code === "no_space";
+}

@@ -9,10 +9,20 @@ import { rootDiskPath } from "./root_disk.ts";
 type Deps = Pick<VmDeps, "host" | "paths">;
 
 /** Removes all files of a VM: disks, logs, sockets. */
-export async function removeVmFiles({ host, paths }: Deps, id: VmId): Promise<void> {
+async function removeVmFiles({ host, paths }: Deps, id: VmId): Promise<void> {
   const { directory, runtime } = vmPaths(paths, id);
   await host.files.remove(runtime);
   await host.files.remove(directory);
+}
+
+/**
+ * The end of a VM in state `removing`: what runs, its files, its row. Can be done again where it failed half-way. Call
+ * from the VM's queue.
+ */
+export async function finishRemoval(deps: Pick<VmDeps, "host" | "paths" | "store">, id: VmId): Promise<void> {
+  await stopUnrecordedProcesses(deps, id); // a broken one may still run
+  await removeVmFiles(deps, id);
+  deps.store.vms.remove(id);
 }
 
 /**

@@ -6,6 +6,7 @@ import { type Booted, startRelay, stopMachine } from "./boot.ts";
 import type { VmDeps } from "./deps.ts";
 import { stopProcess } from "./processes.ts";
 import type { VmQueues } from "./queue.ts";
+import { finishRemoval } from "./residue.ts";
 import { detachRootDisk } from "./root_disk.ts";
 import { type Stall, Stalls } from "./stalls.ts";
 
@@ -20,6 +21,8 @@ export class RunningMachines {
   readonly #machines = new Map<VmId, Booted>();
   /** VMs whose start failed, and whose row could not be told that; with what it shall say. */
   readonly #unsettled = new Map<VmId, string | undefined>();
+  /** Of VMs that ended, where they could not be removed. */
+  readonly #deadRuntimes = new Map<VmId, string>();
   readonly #stalls: Stalls;
 
   constructor(deps: VmDeps, queues: VmQueues) {
@@ -71,7 +74,8 @@ export class RunningMachines {
     try {
       await host.files.remove(runtime);
     } catch (thrown) {
-      // Dead sockets are in nobody's way: the next start of the VM removes them, or the daemon's.
+      // Dead sockets are in nobody's way: the watch tries again, and so does the VM's next start.
+      this.#deadRuntimes.set(id, runtime);
       host.log("warn", "cannot remove a runtime directory", { runtime, reason: reasonOf(thrown) });
     }
   }
@@ -108,16 +112,34 @@ export class RunningMachines {
           host.log("error", "cannot look at a machine", { vm: id, thrown });
         }
       }));
-      if (round % ROUNDS_BETWEEN_RETRIES === 0) await this.#tryAgain();
+      if (round % ROUNDS_BETWEEN_RETRIES === 0) {
+        await this.#tryAgain().catch((thrown) =>
+          host.log("error", "cannot finish what failed before; trying again", { reason: reasonOf(thrown) })
+        );
+      }
       await host.clock.sleep(WATCH_INTERVAL_MS, signal).catch(() => {}); // the loop's condition sees it
     }
   }
 
-  /** What could not be written down when it happened. */
+  /** What failed when it happened: a start's undo, a removal, a record beside the disks, sockets to remove. */
   async #tryAgain(): Promise<void> {
+    const { host, store } = this.#deps;
     for (const [id, lastExit] of this.#unsettled) {
       if (this.#queues.isBusy(id)) continue;
       await this.#queues.run(id, () => this.abandon(id, this.#machines.get(id), lastExit));
+    }
+    for (const id of store.vms.idsIn("removing")) {
+      if (this.#queues.isBusy(id)) continue;
+      await this.#queues.run(id, async () => {
+        if (store.vms.find(id)?.state === "removing") await finishRemoval(this.#deps, id);
+      });
+    }
+    for (const [id, runtime] of this.#deadRuntimes) {
+      if (this.#queues.isBusy(id)) continue;
+      await this.#queues.run(id, async () => {
+        if (!this.#machines.has(id)) await host.files.remove(runtime);
+        this.#deadRuntimes.delete(id);
+      });
     }
     for (const id of this.#deps.records.pending) {
       if (!this.#queues.isBusy(id)) await this.#queues.run(id, () => Promise.resolve());

@@ -15,8 +15,8 @@ import type { VmDeps } from "./deps.ts";
 import type { MachineState } from "./machine_state.ts";
 import { assertPublishable, networkSpec } from "./network.ts";
 import { VmQueues } from "./queue.ts";
-import { nameTaken, removesRunning } from "./refusals.ts";
-import { removeVmFiles, stopUnrecordedProcesses } from "./residue.ts";
+import { isFullDisk, nameTaken, removesRunning } from "./refusals.ts";
+import { finishRemoval, stopUnrecordedProcesses } from "./residue.ts";
 import { makeRootDisk, type RootDiskWishes } from "./root_disk.ts";
 import { RunningMachines } from "./running.ts";
 import {
@@ -202,9 +202,7 @@ export class VmService {
       }
       // Else an earlier removal failed half-way, and this one finishes it.
       if (vm.state !== "removing") store.vms.transition("remove", id, "removing");
-      await stopUnrecordedProcesses(this.#deps, id); // a broken one may still run
-      await removeVmFiles(this.#deps, id);
-      store.vms.remove(id);
+      await finishRemoval(this.#deps, id);
     });
     return name;
   }
@@ -303,8 +301,7 @@ export class VmService {
     await this.queues.run(id, async () => {
       if (!store.vms.find(id)) return;
       store.vms.transition("discard", id, "removing");
-      await removeVmFiles(this.#deps, id);
-      store.vms.remove(id);
+      await finishRemoval(this.#deps, id);
     });
   }
 
@@ -403,8 +400,4 @@ export class VmService {
     }
     return false;
   }
-}
-
-function isFullDisk(thrown: unknown): boolean {
-  return thrown instanceof BangerError && thrown.code === "no_space";
 }

@@ -6,7 +6,7 @@ import { trashedName, type Vm } from "../store/records.ts";
 import { writeKnownHosts } from "./config_disk.ts";
 import type { VmDeps } from "./deps.ts";
 import type { VmQueues } from "./queue.ts";
-import { removeVmFiles } from "./residue.ts";
+import { finishRemoval } from "./residue.ts";
 import { rootDiskPath } from "./root_disk.ts";
 
 /** Nobody waits for it: space comes back within this after its time. */
@@ -147,8 +147,7 @@ export class Trash {
     return await this.#queues.run(id, async () => {
       if (store.vms.find(id)?.state !== "removed") return false;
       store.vms.transition("remove", id, "removing");
-      await removeVmFiles(this.#deps, id);
-      store.vms.remove(id);
+      await finishRemoval(this.#deps, id);
       return true;
     });
   }

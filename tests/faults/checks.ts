@@ -9,6 +9,8 @@ import { BUSY, CALM, VICTIM } from "./names.ts";
 import { host, type World } from "./world.ts";
 
 const SETTLE_MS = 10_000;
+/** More than the daemon's own time between two tries. */
+const RETRY_MS = 8000;
 const SOCKETS = ["agent.sock", "console.sock", "qmp.sock", "serial.sock"];
 const BUSY_STATES = ["creating", "starting", "stopping", "removing"];
 
@@ -19,7 +21,7 @@ export interface Bystanders {
 }
 
 export async function listVms(world: World): Promise<VmView[]> {
-  return await (await world.client.v1.vms.$get()).json();
+  return await (await world.client.v1.vms.$get({ query: {} })).json();
 }
 
 /** @returns the VMs once none is on its way any more, or as they are after a while */
@@ -44,8 +46,20 @@ async function digestOfDisks(world: World, id: string): Promise<string> {
   return digest.digest("hex");
 }
 
-/** @returns what is wrong, one line each */
+/**
+ * What failed for want of something is tried again within seconds: a problem is one that lasts.
+ *
+ * @returns what is wrong, one line each
+ */
 export async function findProblems(world: World, bystanders: Bystanders): Promise<string[]> {
+  for (const deadlineMs = performance.now() + RETRY_MS;;) {
+    const problems = await lookForProblems(world, bystanders);
+    if (problems.length === 0 || performance.now() > deadlineMs) return problems;
+    await host.clock.sleep(200);
+  }
+}
+
+async function lookForProblems(world: World, bystanders: Bystanders): Promise<string[]> {
   const vms = await settledVms(world);
   const problems = vms.filter(({ state }) => state !== "stopped" && state !== "running")
     .map(({ name, state, brokenReason }) => `VM ${name} is ${state}: ${brokenReason ?? "for too long"}`);
@@ -120,7 +134,8 @@ async function stateProblems(world: World, vms: readonly VmView[]): Promise<stri
     for (const name of found) if (!wanted.includes(name)) problems.push(`${what} ${name} has no owner`);
     for (const name of wanted) if (!found.includes(name)) problems.push(`${what} ${name} is gone`);
   };
-  compare("VM directory", await host.files.list(vmsDirectory), vms.map(({ id }) => id));
+  const removed = await (await world.client.v1.vms.$get({ query: { scope: "removed" } })).json();
+  compare("VM directory", await host.files.list(vmsDirectory), [...vms, ...removed].map(({ id }) => id));
   compare("image directory", await host.files.list(imagesDirectory), images.map(({ id }) => id));
   for (const name of await host.files.list(kernelsDirectory)) {
     if (/^\.(staging|replaced)/.test(name)) problems.push(`kernel directory ${name} has no owner`);

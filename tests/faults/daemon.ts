@@ -48,7 +48,7 @@ async function main(): Promise<void> {
     uid: Deno.uid() ?? 0,
     executable: Deno.execPath(),
     architecture: Deno.build.arch,
-    gunzipWorkerUrl: new URL("./gunzip_worker.js", import.meta.url).href,
+    decompressWorkerUrl: new URL("./decompress_worker.js", import.meta.url).href,
     environment: (name) => Deno.env.get(name),
     onSignal: (signal, handler) => Deno.addSignalListener(signal, handler),
   });

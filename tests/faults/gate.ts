@@ -70,7 +70,8 @@ export class Gate {
     }
     if (plan?.kind === "fail") {
       if (plan.error === "exits" && variants.exits) return await variants.exits();
-      if (plan.error === "ENOSPC") await variants.half?.();
+      // What is written atomically cleans up after itself; into a file, a part may get.
+      if (plan.error === "ENOSPC" && verb === "write into") await variants.half?.();
       throw failure(verb, path, plan.error === "exits" ? "EIO" : plan.error);
     }
     return await act();

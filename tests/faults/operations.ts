@@ -1,7 +1,8 @@
 /** What is interrupted: one operation of the daemon each, with the state that it needs and what may come of it. */
 import { BangerError } from "../../lib/base/errors.ts";
-import { makeLayout, makeTar } from "../smoke/small_images.ts";
+import { makeTar } from "../smoke/small_images.ts";
 import { listVms, settledVms, victimOf } from "./checks.ts";
+import { makeLayoutArchive } from "./layout.ts";
 import { BUSY, CALM, IMAGE, KERNEL, VICTIM } from "./names.ts";
 import type { World } from "./world.ts";
 
@@ -14,6 +15,8 @@ export interface Operation {
   readonly name: string;
   /** How the victim is before. */
   readonly before: VictimState;
+  /** `act` only kills the daemon: the fault comes in the start of the next one. */
+  readonly startsDaemon?: boolean;
   /** Resolves once the daemon has said that it is done. */
   act(world: World): Promise<void>;
   /** How the victim may be afterwards: where it was said to be done, and where it was not. */
@@ -41,8 +44,8 @@ const start = (world: World, name: string) =>
   world.finish(world.client.v1.vms[":name"].start.$post({ param: { name } }));
 const stop = (world: World, name: string, force = false) =>
   world.finish(world.client.v1.vms[":name"].stop.$post({ param: { name }, json: { force } }));
-const remove = (world: World, name: string) =>
-  world.finish(world.client.v1.vms[":name"].remove.$post({ param: { name }, json: { force: true } }));
+const remove = (world: World, name: string, purge = true) =>
+  world.finish(world.client.v1.vms[":name"].remove.$post({ param: { name }, json: { force: true, purge } }));
 
 export const OPERATIONS: readonly Operation[] = [
   {
@@ -73,6 +76,45 @@ export const OPERATIONS: readonly Operation[] = [
     act: (world) => remove(world, VICTIM),
     done: ["absent"],
     else: ["absent", "stopped"],
+  },
+  {
+    name: "set",
+    before: "stopped",
+    act: (world) =>
+      world.finish(world.client.v1.vms[":name"].set.$post({
+        param: { name: VICTIM },
+        json: { memoryMib: 256, workDiskBytes: 2 * WORK_DISK_BYTES },
+      })),
+    done: ["stopped"],
+    else: ["stopped"],
+    async problems(world, isDone) {
+      const vm = victimOf(await listVms(world));
+      const isSet = vm?.memoryMib === 256 && vm.workDiskBytes === 2 * WORK_DISK_BYTES;
+      const isUnset = vm?.memoryMib === 192 && vm.workDiskBytes === WORK_DISK_BYTES;
+      return isSet || (isUnset && !isDone)
+        ? []
+        : [`the settings are ${vm?.memoryMib} and ${vm?.workDiskBytes}`];
+    },
+    // A disk does not shrink again: the next round has another VM.
+    cleanUp: (world) => ensureVictim(world, "absent"),
+  },
+  {
+    name: "trash",
+    before: "stopped",
+    act: (world) => remove(world, VICTIM, false),
+    done: ["absent"],
+    else: ["absent", "stopped"],
+    async problems(world) {
+      // In the trash or not: never less than whole.
+      const kept = await (await world.client.v1.vms.$get({ query: { scope: "removed" } })).json();
+      const isThere = victimOf(await listVms(world)) !== undefined;
+      return kept.length + Number(isThere) === 1 ? [] : [`the trash holds ${kept.length}`];
+    },
+    async cleanUp(world) {
+      await world.client.v1.vms.prune.$post({ json: {} });
+      // Its inventory has no trash.
+      await ensureVictim(world, "absent");
+    },
   },
   {
     name: "pull",
@@ -106,8 +148,11 @@ export async function prepareWorld(world: World): Promise<void> {
     "etc/hostname": "base\n",
     "root/seed": "from the image\n",
   });
-  const layout = await makeLayout(world.home, "pulled", { "etc/hostname": "pulled\n" }, {});
-  await tarOf(layout, `${world.home}/pulled.oci.tar`);
+  await makeLayoutArchive(
+    world.home,
+    "pulled",
+    await makeTar(world.home, "layer", { "etc/hostname": "pulled\n" }),
+  );
   await world.finish(world.client.v1.images.pull.$post(
     {
       json: { image: `tar:${tar}`, name: IMAGE },
@@ -115,11 +160,6 @@ export async function prepareWorld(world: World): Promise<void> {
   ));
   await create(world, CALM, false);
   await create(world, BUSY, true);
-}
-
-async function tarOf(directory: string, path: string): Promise<void> {
-  const { code } = await new Deno.Command("tar", { args: ["-C", directory, "-cf", path, "."] }).output();
-  if (code !== 0) throw new Error(`tar failed with ${code}`);
 }
 
 export async function victimState(world: World): Promise<string> {

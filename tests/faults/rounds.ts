@@ -57,7 +57,7 @@ export class Arena implements AsyncDisposable {
   async record(operation: Operation): Promise<Effects> {
     for (let time = 1;; time++) {
       await this.#settle(operation);
-      await this.#remember(operation.before);
+      await this.remember(operation.before);
       await this.world.arm({ kind: "none" });
       await operation.act(this.world);
       const { counts } = await this.world.report();
@@ -71,15 +71,26 @@ export class Arena implements AsyncDisposable {
   async run(operation: Operation, plan: Round["plan"]): Promise<RoundResult> {
     const { world } = this;
     await this.#settle(operation);
-    await world.arm(plan);
-    const outcome = await outcomeOf(operation.act(world));
+    let outcome = "not done";
     let hasFired: boolean;
     const problems: string[] = [];
-    if (plan.kind === "kill") {
-      hasFired = await world.hasEndedWithin(LATE_MS);
+    if (operation.startsDaemon) {
+      await operation.act(world);
+      await world.kill();
+      const started = await world.start(plan);
+      // A daemon that cannot start says so and changes nothing; the next one is the one that is looked at.
+      hasFired = started === undefined || await world.hasEndedWithin(LATE_MS) ||
+        (await world.report()).hasFired;
+      outcome = started === undefined ? "the daemon ended" : "the daemon started";
     } else {
-      hasFired = (await world.report()).hasFired;
-      problems.push(...await this.#afterwards(operation, outcome, "at once"));
+      await world.arm(plan);
+      outcome = await outcomeOf(operation.act(world));
+      if (plan.kind === "kill") {
+        hasFired = await world.hasEndedWithin(LATE_MS);
+      } else {
+        hasFired = (await world.report()).hasFired;
+        problems.push(...await this.#afterwards(operation, outcome, "at once"));
+      }
     }
     await world.kill();
     const reconcileMs = await world.start();
@@ -110,7 +121,8 @@ export class Arena implements AsyncDisposable {
     await ensureVictim(this.world, operation.before);
   }
 
-  async #remember(state: VictimState): Promise<void> {
+  /** Takes the files of now as those of that state, unless they are known. */
+  async remember(state: VictimState): Promise<void> {
     if (!this.#inventories.has(state)) this.#inventories.set(state, await inventory(this.world));
   }
 
