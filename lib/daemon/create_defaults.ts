@@ -1,7 +1,7 @@
 import type { CreateVm, VmDefaultsView } from "../api/contract.ts";
 import { VM_DEFAULTS } from "../base/vm_defaults.ts";
 import type { ConfigFile } from "../config/schema.ts";
-import type { CreateOptions } from "../vm/service.ts";
+import type { CreateOptions } from "../vm/create_options.ts";
 
 /**
  * What is asked for, with the configuration's defaults where it says nothing. A VM keeps what it was made

@@ -7,13 +7,14 @@ import { formatDuration } from "../base/units.ts";
 import { VM_DEFAULTS } from "../base/vm_defaults.ts";
 import { vmPaths } from "../store/paths.ts";
 import type { RootDiskMode, Vm, VmRecord, VmSpec } from "../store/records.ts";
-import type { DriverName, Machine } from "../vmm/driver.ts";
+import type { Machine } from "../vmm/driver.ts";
 import type { ChosenDriver } from "../vmm/drivers.ts";
 import { type Booted, bootMachine, stopMachine } from "./boot.ts";
 import { makeHostKey } from "./config_disk.ts";
+import { type CreateOptions, specOf } from "./create_options.ts";
 import type { VmDeps } from "./deps.ts";
 import type { MachineState } from "./machine_state.ts";
-import { assertPublishable, networkSpec } from "./network.ts";
+import { assertPublishable } from "./network.ts";
 import { VmQueues } from "./queue.ts";
 import { isFullDisk, nameTaken, removesRunning } from "./refusals.ts";
 import { finishRemoval, stopUnrecordedProcesses } from "./residue.ts";
@@ -34,25 +35,6 @@ import { makeWorkDisk } from "./work_disk.ts";
 const POWER_OFF_TIMEOUT_MS = 60_000;
 /** So often a guest that shuts down is asked whether it can: its last writes may find the host's disk full. */
 const POWER_OFF_SLICE_MS = 2000;
-
-export interface CreateOptions {
-  readonly name?: string;
-  readonly image?: string;
-  readonly kernel?: string;
-  readonly cpus?: number;
-  readonly memoryMib?: number;
-  readonly workDiskBytes?: number;
-  readonly network?: VmSpec["network"];
-  readonly publish?: readonly string[];
-  readonly forward?: boolean;
-  readonly allowNet?: readonly string[];
-  readonly transport?: VmSpec["transport"];
-  readonly environment?: Readonly<Record<string, string>>;
-  readonly gitIdentity?: { readonly name: string; readonly email: string };
-  readonly vmm?: DriverName;
-  readonly rootDisk?: RootDiskMode;
-  readonly start?: boolean;
-}
 
 interface Work {
   readonly progress: Progress;
@@ -99,7 +81,7 @@ export class VmService {
       await this.#deps.ensureKernel(image.kernel ?? VM_DEFAULTS.kernel, progress, signal);
     work.signal.throwIfAborted();
     work.progress.stage("making disks");
-    const spec = this.#spec(options, image.name, kernel.name);
+    const spec = specOf(options, image.name, kernel.name);
     const { driver } = await this.#chooseDriver(spec, options.rootDisk);
     const rootDisk = { mode: options.rootDisk, needsRaw: driver.name === "firecracker" };
     const undoFailed = (step: string, reason: unknown) => host.log("error", "undo failed", { step, reason });
@@ -235,22 +217,6 @@ export class VmService {
     const alive = await host.processes.findByCommandLine(`${vmPaths(paths, id).runtime}/`);
     if (alive.length > 0 && !force) throw removesRunning(name);
     await stopUnrecordedProcesses(this.#deps, id);
-  }
-
-  #spec(options: CreateOptions, imageName: string, kernelName: VmSpec["kernelName"]): VmSpec {
-    return {
-      imageName,
-      kernelName,
-      cpus: options.cpus ?? VM_DEFAULTS.cpus,
-      memoryMib: options.memoryMib ?? VM_DEFAULTS.memoryMib,
-      workDiskBytes: options.workDiskBytes ?? VM_DEFAULTS.workDiskBytes,
-      network: options.network ?? VM_DEFAULTS.network,
-      ...networkSpec(options),
-      transport: options.transport ?? "virtio-serial",
-      environment: { ...options.environment },
-      ...(options.gitIdentity ? { gitIdentity: options.gitIdentity } : {}),
-      ...(options.vmm ? { vmm: options.vmm } : {}),
-    };
   }
 
   #chooseDriver(spec: VmSpec, rootDisk: RootDiskMode | undefined): Promise<ChosenDriver> {
