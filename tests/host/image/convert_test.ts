@@ -5,6 +5,9 @@ import { MIB } from "../../../lib/base/units.ts";
 import { convertToDisk } from "../../../lib/image/convert.ts";
 import { PLAIN_CONFIG, type RootSource } from "../../../lib/image/root_source.ts";
 import { replayTar } from "../../../lib/image/tar_source.ts";
+import { assertHolds } from "../oci/bangers_own.ts";
+import { listDisk } from "../oci/disk_listing.ts";
+import { listDirectory } from "../oci/listing.ts";
 import { host, requireTools, run, runOk, temporaryDirectory, write } from "../guest_files/tools.ts";
 
 const SILENT: Progress = { stage: () => {}, update: () => {}, note: () => {} };
@@ -61,6 +64,13 @@ Deno.test("two conversions of one tar are byte-identical, and e2fsck finds nothi
     assert.equal(code, 0, stdout);
   }
   assert.equal(await sha256(disks[0]!), await sha256(disks[1]!));
+});
+
+Deno.test("what is on the disk is what was in the tar, and banger's own", async () => {
+  await using directory = await temporaryDirectory();
+  const disk = `${directory.path}/root.ext4`;
+  await convertToDisk(host, tarSource(await makeTar(directory.path)), disk, AGENT, SILENT, NEVER);
+  assertHolds(await listDisk(disk), await listDirectory(`${directory.path}/tree`));
 });
 
 Deno.test("what debugfs takes out of the disk is what was in the tar", async () => {
