@@ -15,6 +15,7 @@ import { type Paths, resolvePaths, vmPaths } from "./lib/store/paths.ts";
 import { realHost } from "./lib/sys/host.ts";
 import { systemTerminal } from "./lib/sys/terminal.ts";
 import { openTree } from "./lib/sys/tree_reader.ts";
+import { openTreeWriter } from "./lib/sys/tree_writer.ts";
 import { unixFetch } from "./lib/sys/unix_fetch.ts";
 import type { GitEnvironment } from "./lib/workspace/git.ts";
 
@@ -121,6 +122,7 @@ function buildContext(build: BuildStamp): Context {
         },
       };
     },
+    copyHost: { ...host, openTreeWriter, isRoot: Deno.uid() === 0 },
     get config() {
       const { configFile } = paths();
       return {

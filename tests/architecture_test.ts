@@ -16,9 +16,10 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "lib/vm": ["lib/base", "lib/vmm", "lib/guest", "lib/kernel", "lib/ext4", "lib/store", "lib/net"],
   "lib/api": ["lib/base"],
   "lib/doctor": ["lib/base", "lib/store", "lib/vmm"],
+  "lib/copy": ["lib/base", "lib/oci", "lib/workspace"],
   "lib/config": ["lib/base", "lib/api"],
   "lib/workspace": ["lib/base", "lib/guest"],
-  "lib/cli": ["lib/base", "lib/api", "lib/config", "lib/workspace", "lib/net"],
+  "lib/cli": ["lib/base", "lib/api", "lib/config", "lib/workspace", "lib/net", "lib/copy"],
   "lib/daemon": [
     "lib/base",
     "lib/sys",

@@ -5,6 +5,7 @@ import type { Finding } from "../base/finding.ts";
 import type { Clock, Connection, Processes } from "../base/host.ts";
 import type { Terminal } from "../base/terminal.ts";
 import type { UpgradeHost, UpgradePlaces } from "./upgrade.ts";
+import type { HostSide } from "../copy/host_side.ts";
 import type { GuestSessions } from "./guest_sessions.ts";
 import type { WorkspaceHost } from "../workspace/workspaces.ts";
 
@@ -71,6 +72,8 @@ export interface Context {
   readonly workspaceHost: WorkspaceHost;
   readonly daemon: DaemonAccess;
   readonly config: ConfigAccess;
+  /** The host's side of `vm cp`. */
+  readonly copyHost: HostSide & { readonly isRoot: boolean };
   /** This executable, for ssh's ProxyCommand. */
   readonly executable: string;
   readonly environment: (name: string) => string | undefined;

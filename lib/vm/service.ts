@@ -134,7 +134,8 @@ export class VmService {
     const wasUnderWay = state === "starting" || state === "stopping";
     if (wasUnderWay) await this.#interrupt(id);
     await this.queues.run(id, async () => {
-      const vm = store.vms.get(id);
+      const vm = store.vms.find(id);
+      if (!vm) return; // it was being made: with its start all of it is undone
       if (vm.state === "running") await this.#stop(id, true, work);
       else if (vm.state === "broken") await this.#killBroken(vm);
       else if (!wasUnderWay) throw wrongState("kill", vm.name, vm.state);

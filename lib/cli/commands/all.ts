@@ -12,6 +12,7 @@ import { VM_ACCESS_COMMANDS } from "./vm_access.ts";
 import { OPERATION_COMMANDS } from "./operation.ts";
 import { VM_STATS_COMMANDS } from "./vm_stats.ts";
 import { VM_CHANGE_COMMANDS } from "./vm_change.ts";
+import { VM_COPY_COMMANDS } from "./vm_copy.ts";
 import { VM_LIST_COMMANDS } from "./vm_list.ts";
 import { VM_LIFECYCLE_COMMANDS } from "./vm_lifecycle.ts";
 import { VM_LOOK_COMMANDS } from "./vm_look.ts";
@@ -38,6 +39,7 @@ export const COMMANDS: readonly Command[] = [
   ...VM_RUN_COMMANDS,
   ...VM_LIFECYCLE_COMMANDS,
   ...VM_CHANGE_COMMANDS,
+  ...VM_COPY_COMMANDS,
   ...VM_LIST_COMMANDS,
   ...VM_LOOK_COMMANDS,
   ...VM_STATS_COMMANDS,
