@@ -2,7 +2,7 @@
 import { BangerError } from "../base/errors.ts";
 import { quote } from "../base/names.ts";
 import type { ByteString } from "../base/tree.ts";
-import { gitFailure, type HostGit } from "./git.ts";
+import { gitFailure, gitWords, type HostGit } from "./git.ts";
 import type { GuestWork } from "./guest_work.ts";
 import type { Repository } from "./repository.ts";
 import { checkBranch } from "./stage.ts";
@@ -45,7 +45,7 @@ export async function landBranch(
   if (taken.code !== 0) {
     throw new BangerError(
       "wrong_state",
-      `Cannot make branch ${quote(branch)}: ${gitFailure(["bundle"], taken.stderr, taken.code).message}`,
+      `Cannot make branch ${quote(branch)}: ${gitWords(taken.stderr, taken.code)}`,
       `The commit that they build on must still be in a branch: git branch before-vm ${work.record.head}`,
     );
   }

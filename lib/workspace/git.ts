@@ -172,13 +172,18 @@ async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   if (bytes.length > 0) yield bytes;
 }
 
-/** git's own words, which may hold what a repository made up. */
+/** What git says went wrong, quoted: a repository may have made it up. */
+export function gitWords(stderr: string, code: number): string {
+  const lines = stderr.trim().split("\n");
+  const words = lines.find((line) => /^(fatal|error):/.test(line)) ?? lines[0] ?? "";
+  if (words === "") return `it ended with ${code}`;
+  return quote(words.replace(/^(fatal|error): /, "").slice(0, MAX_REASON_LENGTH));
+}
+
 export function gitFailure(args: readonly string[], stderr: string, code: number): BangerError {
-  const words = stderr.trim().split("\n").find((line) => /^(fatal|error):/.test(line)) ?? stderr.trim();
-  const shown = quote(words.replace(/^(fatal|error): /, "").slice(0, MAX_REASON_LENGTH));
   return new BangerError(
     "source_unavailable",
-    `Cannot read the git repository: git ${args[0]} says ${words === "" ? `nothing, code ${code}` : shown}`,
+    `Cannot use the git repository: git ${args[0]} says ${gitWords(stderr, code)}`,
     "See whether git itself is content with it: git status",
   );
 }

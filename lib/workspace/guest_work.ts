@@ -6,7 +6,7 @@
 import { BangerError } from "../base/errors.ts";
 import type { Files } from "../base/host.ts";
 import type { ByteString } from "../base/tree.ts";
-import { gitFailure, type GitInput, type GitResult, type HostGit, type OwnPlace } from "./git.ts";
+import { type GitInput, type GitResult, gitWords, type HostGit, type OwnPlace } from "./git.ts";
 import { BUSYBOX, guestFailure, runInGuest, type StartInGuest } from "./guest.ts";
 import { COPY_GIT_DIRECTORY, GUEST_HOME } from "./send.ts";
 import { isOid, type WorkspaceRecord } from "./record.ts";
@@ -144,9 +144,7 @@ export async function collectWork(
 function refusedObjects({ stderr, code }: GitResult): BangerError {
   return new BangerError(
     "corrupt_data",
-    `Cannot take the guest's work: git refuses its objects (${
-      gitFailure(["index-pack"], stderr, code).message
-    })`,
+    `Cannot take the guest's work: git refuses its objects (${gitWords(stderr, code)})`,
     "Copy single files out of the VM instead",
   );
 }

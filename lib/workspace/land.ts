@@ -6,7 +6,7 @@ import { BangerError } from "../base/errors.ts";
 import { bytesOf, type ByteString } from "../base/tree.ts";
 import { quoteBytes } from "../base/tree_paths.ts";
 import { type Change, changesBetween } from "./changes.ts";
-import { gitFailure, type HostGit } from "./git.ts";
+import { gitFailure, gitWords, type HostGit } from "./git.ts";
 import type { GuestWork } from "./guest_work.ts";
 import { writeIndex } from "./index_file.ts";
 import type { Repository } from "./repository.ts";
@@ -147,9 +147,7 @@ function conflict(paths: readonly ByteString[]): BangerError {
 function inTheWay(stderr: string, code: number): BangerError {
   return new BangerError(
     "wrong_state",
-    `Cannot apply the VM's work: something on the host is in the way: ${
-      gitFailure(["read-tree"], stderr, code).message
-    }`,
+    `Cannot apply the VM's work: something on the host is in the way: ${gitWords(stderr, code)}`,
     "Move it away or commit it, then apply again",
   );
 }

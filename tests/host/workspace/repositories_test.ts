@@ -1,5 +1,6 @@
 /** Ten differing repositories: inside they are what they are outside, and what is done inside comes back whole. */
 import assert from "node:assert/strict";
+import { testCases } from "./cases.ts";
 import { type Bench, git, listTree, makeBench, shell, VM } from "./bench.ts";
 
 interface Case {
@@ -86,24 +87,22 @@ const EDITS =
   printf n >$'in\\nside\\xff'
   f=$(git ls-files | grep -v '"' | grep -v gitattributes | head -1); [ ! -f "$f" ] || echo appended >>"$f"`;
 
-for (const [name, { make, init, full }] of Object.entries(CASES)) {
-  Deno.test(`inside equals outside: ${name}`, async () => {
-    await using bench = await makeBench(init ? { init } : {});
-    await shell(bench.repository, make);
-    await bench.send({ full: full === true });
-    await assertSame(bench);
+testCases("inside equals outside, and edits come back", CASES, async ({ make, init, full }) => {
+  await using bench = await makeBench(init ? { init } : {});
+  await shell(bench.repository, make);
+  await bench.send({ full: full === true });
+  await assertSame(bench);
 
-    await shell(bench.inside, EDITS);
-    const tree = await listTree(bench.inside);
-    const review = await bench.workspaces.review(VM, bench.start);
-    await using _work = review.work;
-    assert.equal(review.isSafe, false);
-    const patch = `${bench.directory}/work.patch`;
-    await bench.workspaces.writePatch(review, patch);
-    await shell(bench.repository, `git apply --whitespace=nowarn ${patch}`);
-    assert.deepEqual(withoutIgnored(await listTree(bench.repository)), withoutIgnored(tree));
-  });
-}
+  await shell(bench.inside, EDITS);
+  const tree = await listTree(bench.inside);
+  const review = await bench.workspaces.review(VM, bench.start);
+  await using _work = review.work;
+  assert.equal(review.isSafe, false);
+  const patch = `${bench.directory}/work.patch`;
+  await bench.workspaces.writePatch(review, patch);
+  await shell(bench.repository, `git apply --whitespace=nowarn ${patch}`);
+  assert.deepEqual(withoutIgnored(await listTree(bench.repository)), withoutIgnored(tree));
+});
 
 async function assertSame({ repository, inside }: Bench): Promise<void> {
   const status = (of: string) => git(of, "status", "--porcelain", "-z");

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { BangerError } from "../../../lib/base/errors.ts";
 import type { Review } from "../../../lib/workspace/review.ts";
+import { testCases } from "./cases.ts";
 import { type Bench, git, listTree, makeBench, shell, VM } from "./bench.ts";
 
 const START =
@@ -67,18 +68,16 @@ const CONFLICTS: Readonly<Record<string, readonly [inside: string, outside: stri
   "binary content on both sides": [`printf '\\0in' >g; echo ok >new`, `printf '\\0out' >g`],
 };
 
-for (const [name, [inside, outside]] of Object.entries(CONFLICTS)) {
-  Deno.test(`apply refuses and leaves everything as it was: ${name}`, async () => {
-    await using bench = await makeBench();
-    await shell(bench.repository, START);
-    await bench.send();
-    await shell(bench.inside, inside);
-    await shell(bench.repository, outside);
-    const before = await listTree(bench.repository);
-    await refusedWith("wrong_state", /Cannot apply the VM's work/, () => apply(bench));
-    assert.deepEqual(await listTree(bench.repository), before);
-  });
-}
+testCases("apply refuses and leaves everything as it was", CONFLICTS, async ([inside, outside]) => {
+  await using bench = await makeBench();
+  await shell(bench.repository, START);
+  await bench.send();
+  await shell(bench.inside, inside);
+  await shell(bench.repository, outside);
+  const before = await listTree(bench.repository);
+  await refusedWith("wrong_state", /Cannot apply the VM's work/, () => apply(bench));
+  assert.deepEqual(await listTree(bench.repository), before);
+});
 
 Deno.test("as a branch: commits come as they are, and only as a new branch", async () => {
   await using bench = await makeBench();
