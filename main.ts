@@ -6,12 +6,12 @@ import { buildId, type BuildStamp, takeBuildStamp } from "./lib/base/build.ts";
 import { BangerError, firstFailure, reasonOf } from "./lib/base/errors.ts";
 import type { Finding } from "./lib/base/finding.ts";
 import type { Host } from "./lib/base/host.ts";
-import type { Context, GuestAccess } from "./lib/cli/command.ts";
+import type { Context, GuestAccess, SshConfigAccess } from "./lib/cli/command.ts";
 import { type Companion, materializeCompanion, removeOtherBuilds } from "./lib/cli/companions.ts";
 import { daemonAccess } from "./lib/cli/daemon_access.ts";
 import { say, visibleLines } from "./lib/cli/output.ts";
 import { parseCommandLine } from "./lib/cli/parse.ts";
-import { type Paths, resolvePaths, vmPaths } from "./lib/store/paths.ts";
+import { type Paths, resolvePaths, sshPaths, vmPaths } from "./lib/store/paths.ts";
 import { realHost } from "./lib/sys/host.ts";
 import { systemTerminal } from "./lib/sys/terminal.ts";
 import { openTree } from "./lib/sys/tree_reader.ts";
@@ -69,6 +69,24 @@ function gitEnvironment(variable: (name: string) => string | undefined): GitEnvi
   return { PATH: variable("PATH") ?? "", HOME: variable("HOME") ?? "/", ...Object.fromEntries(given) };
 }
 
+function sshConfigAccess({ files }: Host, home: string | undefined, paths: () => Paths): SshConfigAccess {
+  if (!home?.startsWith("/")) {
+    throw new BangerError(
+      "invalid_argument",
+      "Cannot find your ssh configuration: HOME is no absolute path",
+    );
+  }
+  return {
+    path: `${home}/.ssh/config`,
+    files,
+    settings: async () => {
+      const { sshConfigLines } = await import("./lib/guest/ssh/config_block.ts");
+      const { clientKey, knownHostsDirectory } = sshPaths(paths());
+      return sshConfigLines({ identityPath: clientKey, knownHostsDirectory, executable: Deno.execPath() });
+    },
+  };
+}
+
 function buildContext(build: BuildStamp): Context {
   const host = realHost();
   const environment = (name: string) => Deno.env.get(name);
@@ -103,6 +121,9 @@ function buildContext(build: BuildStamp): Context {
         knownHostsPath: vm.ssh.knownHostsFile,
         proxyCommand: [Deno.execPath(), "vm", "proxy", vm.name, "22"],
       }, command);
+    },
+    get sshConfig() {
+      return sshConfigAccess(host, environment("HOME"), paths);
     },
     doctor: async ({ fix }) => {
       const { program } = await prepareDaemon(host, build, paths());

@@ -43,8 +43,8 @@ export const EXECUTABLES: readonly Executable[] = [
       // vsock and its own socket; the ports that are connected to on request.
       "--allow-net",
       "--allow-read",
-      // Its socket; what sessions print.
-      "--allow-write=/run/banger,/var/lib/banger",
+      // Its socket; what sessions print; sockets anywhere that ssh forwards.
+      "--allow-write",
       "--unstable-vsock",
     ],
     workers: { "ssh_server.js": "agent/ssh/server.ts" },

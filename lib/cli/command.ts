@@ -2,7 +2,7 @@ import type { ApiClient } from "../api/client.ts";
 import type { AgentEndpointView, VmView } from "../api/contract.ts";
 import type { BuildStamp } from "../base/build.ts";
 import type { Finding } from "../base/finding.ts";
-import type { Clock, Connection, Processes } from "../base/host.ts";
+import type { Clock, Connection, Files, Processes } from "../base/host.ts";
 import type { Terminal } from "../base/terminal.ts";
 import type { UpgradeHost, UpgradePlaces } from "./upgrade.ts";
 import type { HostSide } from "../copy/host_side.ts";
@@ -74,6 +74,7 @@ export interface Context {
   readonly config: ConfigAccess;
   /** The host's side of `vm cp`. */
   readonly copyHost: HostSide & { readonly isRoot: boolean };
+  readonly sshConfig: SshConfigAccess;
   /** This executable, for ssh's ProxyCommand. */
   readonly executable: string;
   readonly environment: (name: string) => string | undefined;
@@ -102,6 +103,14 @@ export interface ConfigAccess {
   readonly path: string;
   /** @returns undefined where there is no file */
   readText(): Promise<string | undefined>;
+}
+
+/** The user's own ssh configuration. */
+export interface SshConfigAccess {
+  readonly path: string;
+  readonly files: Pick<Files, "stat" | "readBytes" | "writeAtomic" | "makeDirectory" | "realPath" | "remove">;
+  /** The lines that make VMs known. */
+  settings(): Promise<string[]>;
 }
 
 /** The direct way into a guest, past the daemon. */

@@ -39,6 +39,7 @@ export function settings(config: ConfigFile, lines: ReadonlyMap<string, number>)
     ...Object.entries(vmm).map(([name, value]): [string[], unknown] => [["vmm", name], value]),
     [["disks", "reserve"], sizeText(disks.reserve ?? VM_DEFAULTS.reserveBytes)],
     [["agents", "credentials"], config.agents.credentials],
+    ...Object.entries(config.acp).map(([name, value]): [string[], unknown] => [["acp", name], value]),
     [["network", "allow"], network.allow],
     [["network", "dns_port"], network.dns_port],
     [["trash", "keep"], durationText(trash.keep ?? TRASH_KEEP_MS)],

@@ -100,7 +100,14 @@ export const networkSchema = z.object({
   dns_port: z.number().int().min(1).max(65535).default(DEFAULT_DNS_PORT),
 }).strict();
 
+/** Coding agents in VMs that editors talk to. */
+export const acpSchema = z.object({
+  /** Program and arguments, in the guest. */
+  command: z.array(z.string().min(1)).min(1, "name a program").optional(),
+}).strict();
+
 export const configSchema = z.object({
+  acp: acpSchema.default({}),
   defaults: defaultsSchema.default({}),
   vmm: vmmSchema.default({}),
   disks: disksSchema.default({}),

@@ -149,5 +149,7 @@ export function sshPaths(paths: Pick<Paths, "sshDirectory">) {
     directory: paths.sshDirectory,
     clientKey: `${paths.sshDirectory}/id_ed25519`,
     clientPublicKey: `${paths.sshDirectory}/id_ed25519.pub`,
+    /** A file for each VM, `NAME.vm`: what plain ssh looks into. */
+    knownHostsDirectory: `${paths.sshDirectory}/known_hosts`,
   } as const;
 }

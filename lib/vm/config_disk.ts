@@ -1,7 +1,7 @@
 import type { Files } from "../base/host.ts";
 import { type BootConfig, buildConfigTar, QEMU_USER_NETWORK } from "../guest/config/config_tar.ts";
 import type { SyncedEntry } from "../guest/config/synced_files.ts";
-import { knownHostsLine } from "../guest/ssh/client_arguments.ts";
+import { hostKeyAlias, knownHostsLine } from "../guest/ssh/client_arguments.ts";
 import { generateSshKeyPair } from "../guest/ssh/keys.ts";
 import { type Paths, sshPaths, vmPaths } from "../store/paths.ts";
 import type { ImageRecord, Vm } from "../store/records.ts";
@@ -37,7 +37,12 @@ export async function writeKnownHosts(
 ): Promise<void> {
   const { hostKey, knownHosts } = vmPaths(paths, id);
   const publicKey = (await files.readText(`${hostKey}.pub`, MAX_KEY_BYTES)).trim();
-  await files.writeAtomic(knownHosts, knownHostsLine(name, publicKey), 0o644);
+  const line = knownHostsLine(name, publicKey);
+  await files.writeAtomic(knownHosts, line, 0o644);
+  const { knownHostsDirectory } = sshPaths(paths);
+  await files.makeDirectory(knownHostsDirectory, 0o700);
+  // A later VM of this name overwrites it; until then it is for nobody.
+  await files.writeAtomic(`${knownHostsDirectory}/${hostKeyAlias(name)}`, line, 0o644);
 }
 
 /** Writes what the guest is told at this boot. */

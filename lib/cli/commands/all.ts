@@ -8,7 +8,9 @@ import { UPGRADE_COMMANDS } from "./upgrade.ts";
 import { IMAGE_COMMANDS } from "./image.ts";
 import { KERNEL_COMMANDS } from "./kernel.ts";
 import { NETWORK_COMMANDS } from "./network.ts";
+import { SSH_CONFIG_COMMANDS } from "./ssh_config.ts";
 import { VM_ACCESS_COMMANDS } from "./vm_access.ts";
+import { VM_ACP_COMMANDS } from "./vm_acp.ts";
 import { OPERATION_COMMANDS } from "./operation.ts";
 import { VM_STATS_COMMANDS } from "./vm_stats.ts";
 import { VM_CHANGE_COMMANDS } from "./vm_change.ts";
@@ -29,6 +31,7 @@ export const NOUNS: Readonly<Record<string, string>> = {
   image: "images that VMs are made from",
   kernel: "kernels that VMs boot",
   operation: "what the daemon is working on",
+  "ssh-config": "plain ssh, scp and editors, for VMs",
   config: "the configuration file",
   dns: "names of VMs on this host",
   daemon: "the daemon that owns them all",
@@ -47,6 +50,8 @@ export const COMMANDS: readonly Command[] = [
   ...VM_WORKSPACE_COMMANDS,
   ...VM_SSH_COMMANDS,
   ...VM_SESSION_COMMANDS,
+  ...VM_ACP_COMMANDS,
+  ...SSH_CONFIG_COMMANDS,
   ...NETWORK_COMMANDS,
   ...DNS_COMMANDS,
   ...IMAGE_COMMANDS,

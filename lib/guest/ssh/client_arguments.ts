@@ -36,11 +36,21 @@ export function knownHostsLine(vmName: VmName, publicKey: string): string {
 export function sshSettings(target: SshTarget): ReadonlyMap<string, string> {
   return new Map([
     ["User", target.user ?? "root"],
-    ["IdentityFile", quoteArgument(target.identityPath)],
-    ["IdentitiesOnly", "yes"],
     ["UserKnownHostsFile", quoteArgument(target.knownHostsPath)],
-    ["GlobalKnownHostsFile", "none"],
     ["HostKeyAlias", hostKeyAlias(target.vmName)],
+    ["ProxyCommand", target.proxyCommand.map(quoteForShell).join(" ")],
+    ...sharedSettings(target.identityPath),
+    ["ControlPath", "none"],
+    ["LogLevel", "ERROR"],
+  ]);
+}
+
+/** Those that are the same for all VMs. */
+export function sharedSettings(identityPath: string): ReadonlyMap<string, string> {
+  return new Map([
+    ["IdentityFile", quoteArgument(identityPath)],
+    ["IdentitiesOnly", "yes"],
+    ["GlobalKnownHostsFile", "none"],
     ["HostKeyAlgorithms", "ssh-ed25519"],
     ["StrictHostKeyChecking", "yes"],
     ["UpdateHostKeys", "no"],
@@ -48,9 +58,6 @@ export function sshSettings(target: SshTarget): ReadonlyMap<string, string> {
     ["PreferredAuthentications", "publickey"],
     ["ForwardAgent", "no"],
     ["ForwardX11", "no"],
-    ["ControlPath", "none"],
-    ["ProxyCommand", target.proxyCommand.map(quoteForShell).join(" ")],
-    ["LogLevel", "ERROR"],
   ]);
 }
 
@@ -65,12 +72,12 @@ export function sshArguments(target: SshTarget, command: readonly string[] = [])
 }
 
 /** ssh expands % in file names; quotes keep spaces in one argument. */
-function quoteArgument(path: string): string {
+export function quoteArgument(path: string): string {
   return `"${path.replaceAll("%", "%%")}"`;
 }
 
 /** The user's shell runs a ProxyCommand, after ssh expanded % in it. */
-function quoteForShell(argument: string): string {
+export function quoteForShell(argument: string): string {
   const expanded = argument.replaceAll("%", "%%");
   if (/^[A-Za-z0-9_./:=@,+-]+$/.test(expanded)) return expanded;
   return `'${expanded.replaceAll("'", `'\\''`)}'`;

@@ -16,6 +16,7 @@ const EMPTY = {
   vmm: {},
   disks: {},
   file_sync: [],
+  acp: {},
   agents: { credentials: [] },
   network: { allow: ["*"], dns_port: 42069 },
   trash: {},

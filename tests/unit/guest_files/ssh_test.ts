@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { parseVmName } from "../../../lib/base/names.ts";
 import { knownHostsLine, sshArguments, sshSettings } from "../../../lib/guest/ssh/client_arguments.ts";
+import { sshConfigLines } from "../../../lib/guest/ssh/config_block.ts";
 import { generateSshKeyPair } from "../../../lib/guest/ssh/keys.ts";
 
 const TARGET = {
@@ -13,11 +14,12 @@ const TARGET = {
 Deno.test("sshArguments() names only banger's key and known hosts, and never forwards the user's agent", () => {
   assert.deepEqual(sshArguments(TARGET, ["echo", "a b"]), [
     ...["-o", "User=root"],
+    ...["-o", 'UserKnownHostsFile="/home/ann smith/ssh/known_hosts"'],
+    ...["-o", "HostKeyAlias=web.vm"],
+    ...["-o", `ProxyCommand='/opt/it'\\''s/banger' vm connect web 22`],
     ...["-o", 'IdentityFile="/home/ann smith/ssh/id_ed25519"'],
     ...["-o", "IdentitiesOnly=yes"],
-    ...["-o", 'UserKnownHostsFile="/home/ann smith/ssh/known_hosts"'],
     ...["-o", "GlobalKnownHostsFile=none"],
-    ...["-o", "HostKeyAlias=web.vm"],
     ...["-o", "HostKeyAlgorithms=ssh-ed25519"],
     ...["-o", "StrictHostKeyChecking=yes"],
     ...["-o", "UpdateHostKeys=no"],
@@ -26,7 +28,6 @@ Deno.test("sshArguments() names only banger's key and known hosts, and never for
     ...["-o", "ForwardAgent=no"],
     ...["-o", "ForwardX11=no"],
     ...["-o", "ControlPath=none"],
-    ...["-o", `ProxyCommand='/opt/it'\\''s/banger' vm connect web 22`],
     ...["-o", "LogLevel=ERROR"],
     ...["--", "web.vm", "echo", "a b"],
   ]);
@@ -36,6 +37,26 @@ Deno.test("sshSettings() keeps ssh from expanding % in paths", () => {
   const settings = sshSettings({ ...TARGET, identityPath: "/a%d/key", proxyCommand: ["/a%h/banger"] });
   assert.equal(settings.get("IdentityFile"), '"/a%%d/key"');
   assert.equal(settings.get("ProxyCommand"), "'/a%%h/banger'");
+});
+
+Deno.test("sshConfigLines() serve any VM, wherever banger and its files lie", () => {
+  const lines = sshConfigLines({
+    identityPath: "/home/ann smith/id",
+    knownHostsDirectory: "/home/100% ann/known_hosts",
+    executable: "/opt/it's/banger",
+  });
+  assert.equal(lines[0], "Host *.vm");
+  for (
+    const line of [
+      '  IdentityFile "/home/ann smith/id"',
+      '  UserKnownHostsFile "/home/100%% ann/known_hosts/%h"',
+      "  ProxyCommand '/opt/it'\\''s/banger' vm proxy %h 22",
+      "  StrictHostKeyChecking yes",
+      "  ForwardAgent no",
+    ]
+  ) assert.ok(lines.includes(line), line);
+  // The user's own way to share connections, and to be told about them, stays.
+  assert.ok(!lines.some((line) => /ControlPath|LogLevel/.test(line)));
 });
 
 Deno.test("knownHostsLine() leaves the comment out", () => {
