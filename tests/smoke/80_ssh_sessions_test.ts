@@ -172,11 +172,15 @@ Deno.test("ssh, scp, sftp and rsync reach VMs by name; sessions go on", async (t
       'read a; echo "$a"; echo \'{"jsonrpc":"2.0","id":5,"method":"fs/read_text_file","params":{}}\'; read b; echo "{\\"got\\":$b}"';
     const hello =
       '{"jsonrpc":"2.0","id":0,"method":"session/new","params":{"cwd":"/host","mcpServers":[]}}\n';
-    const { code, stdout } = await banger(["vm", "acp", BARE, "--cwd", "/opt", "--", "sh", "-c", agent], {
-      stdin: hello,
+    const editor = start(["vm", "acp", BARE, "--cwd", "/opt", "--", "sh", "-c", agent], {
+      keepsStdinOpen: true,
     });
+    const writer = editor.stdin.getWriter();
+    await writer.write(new TextEncoder().encode(hello));
+    const [stdout, status] = await Promise.all([new Response(editor.stdout).text(), editor.status]);
+    await Promise.all([writer.close().catch(() => {}), editor.stderr.cancel()]); // it has ended
+    assert.equal(status.code, 0);
     const [first, second] = stdout.trim().split("\n").map((line) => JSON.parse(line));
-    assert.equal(code, 0);
     assert.equal(first.params.cwd, "/opt");
     assert.equal(second.got.error.code, -32601);
   });

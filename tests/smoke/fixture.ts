@@ -21,6 +21,8 @@ export interface Result {
 
 export interface RunOptions {
   readonly stdin?: string | Uint8Array;
+  /** For a conversation. */
+  readonly keepsStdinOpen?: boolean;
   readonly env?: Readonly<Record<string, string>>;
   readonly executable?: string;
   /** Default: the suite's home, which is in no repository, so that `vm run` sends none. */
@@ -46,7 +48,7 @@ export function start(args: readonly string[], options: RunOptions = {}): Deno.C
     cwd: options.cwd ?? HOME,
     env: environment(options.env),
     clearEnv: true,
-    stdin: options.stdin === undefined ? "null" : "piped",
+    stdin: options.stdin === undefined && !options.keepsStdinOpen ? "null" : "piped",
     stdout: "piped",
     stderr: "piped",
     signal: AbortSignal.timeout(TIMEOUT_MS),
