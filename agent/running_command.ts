@@ -107,6 +107,14 @@ export class RunningCommand {
     this.#killTimer = setTimeout(() => this.signal(SIGNALS.SIGKILL), KILL_AFTER_MS);
   }
 
+  /**
+   * The client has gone, and the command may go on: it reads the end of its input, and a terminal hangs up. As
+   * sshd does it. Idempotent.
+   */
+  release(): void {
+    this.#streams.close();
+  }
+
   /** Resolves when it has ended and was reaped, or can't be waited for. */
   async untilReaped(): Promise<void> {
     await this.#exited.catch(() => {});

@@ -96,7 +96,17 @@ export class Session {
       log,
     );
     session.#run(command, start.terminal);
-    await session.#save();
+    try {
+      await session.#save();
+    } catch (failure) {
+      // Nobody would find it again.
+      await session.stop(true);
+      throw new BangerError(
+        "no_space",
+        `Cannot start session ${start.name}: its record cannot be written: ${reasonOf(failure)}`,
+        "Make room on the VM's root disk",
+      );
+    }
     return session;
   }
 

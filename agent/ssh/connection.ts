@@ -28,6 +28,7 @@ export class SshConnection {
   readonly #context: ConnectionContext;
   readonly #channels = new Map<number, Channel>();
   #nextId = 0;
+  #hasEnded = false;
 
   constructor(transport: Transport, context: ConnectionContext) {
     this.#transport = transport;
@@ -39,6 +40,7 @@ export class SshConnection {
     try {
       for (let payload; (payload = await this.#transport.receive()) !== undefined;) await this.#take(payload);
     } finally {
+      this.#hasEnded = true;
       for (const channel of this.#channels.values()) channel.takeGone();
       this.#channels.clear();
     }
@@ -95,6 +97,8 @@ export class SshConnection {
       const channel = new Channel(this.#transport, { theirId, theirWindow, theirMaxBytes, ourWindow });
       this.#channels.set(id, channel);
       channel.handler = makeHandler(channel);
+      // It may have taken its time, and the client has gone.
+      if (this.#hasEnded) channel.takeGone();
       await this.#transport.send(
         new SshWriter().u8(MESSAGE.channelOpenConfirmation).u32(theirId).u32(id).u32(ourWindow)
           .u32(MAX_DATA_BYTES).done(),
@@ -108,10 +112,11 @@ export class SshConnection {
         ? { hostname: reader.text(), port: reader.u32() }
         : { path: reader.text() };
       // Not waited for: other channels go on while one connects.
-      void openForwarded(target, confirm, this.#context.log).catch((failure) => {
-        this.#context.log("debug", "cannot forward a port", { reason: reasonOf(failure) });
-        return refuse(OPEN_FAILURE.connectFailed, reasonOf(failure));
-      });
+      void openForwarded(target, confirm, this.#context.log)
+        .catch((failure) => refuse(OPEN_FAILURE.connectFailed, reasonOf(failure)))
+        .catch((failure) =>
+          this.#context.log("debug", "an ssh client has gone", { reason: reasonOf(failure) })
+        );
       return;
     }
     await refuse(OPEN_FAILURE.unknownType, "the machine has no such channels");

@@ -48,7 +48,7 @@ export class SessionChannel implements ChannelHandler {
   }
 
   closed(): void {
-    this.#command?.abandon();
+    this.#command?.release();
     this.#sftp?.closed();
   }
 
@@ -131,7 +131,7 @@ export class SessionChannel implements ChannelHandler {
   #run(command: RunningCommand): void {
     this.#command = command;
     if (this.#hasEof) command.endStdin();
-    if (this.#channel.isGone) command.abandon();
+    if (this.#channel.isGone) command.release();
     void command.finish().then(
       (status) =>
         this.#end(
@@ -139,7 +139,7 @@ export class SessionChannel implements ChannelHandler {
         ),
       (failure) => {
         this.#context.log("debug", "an ssh command's client has gone", { reason: reasonOf(failure) });
-        command.abandon();
+        command.release();
         return this.#end({ code: NOT_STARTED });
       },
     ).catch((failure) => this.#context.log("debug", "an ssh client has gone", { reason: reasonOf(failure) }));

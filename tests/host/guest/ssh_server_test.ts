@@ -74,6 +74,26 @@ Deno.test("the agent's ssh server, judged by OpenSSH's clients", async (t) => {
       notEqual((await ssh.run("ssh", ["-W", `127.0.0.1:${port}`, HOST])).code, 0);
     });
 
+    await t.step("what a command leaves in the background goes on when the client goes", async () => {
+      const file = `${ssh.directory}/background`;
+      const left = await ssh_(`sh -c 'sleep 0.5; echo late >${file}' >/dev/null 2>&1 & echo left`);
+      equal(left.stdout, "left\n");
+      const client = new Deno.Command("ssh", {
+        args: [...ssh.options, HOST, `sh -c 'sleep 1; echo later >>${file}' & echo begun; cat`],
+        stdin: "piped",
+        stdout: "piped",
+      }).spawn();
+      const reader = client.stdout.getReader();
+      await reader.read();
+      client.kill("SIGKILL");
+      await Promise.all([client.status, reader.cancel(), client.stdin.close().catch(() => {})]); // it has ended
+      for (const deadline = performance.now() + 20_000; performance.now() < deadline;) {
+        if (await Deno.readTextFile(file).catch(() => "") === "late\nlater\n") break;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      equal(await Deno.readTextFile(file), "late\nlater\n");
+    });
+
     await t.step("many channels on one connection", async () => {
       const control = [
         "-o",
