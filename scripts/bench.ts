@@ -9,10 +9,11 @@ import { cli } from "./bench/cli.ts";
 import { BANGER, run } from "./bench/commands.ts";
 import { exec } from "./bench/exec.ts";
 import { image } from "./bench/image.ts";
+import { network } from "./bench/network.ts";
 import { ext4 } from "./bench/ext4.ts";
 import { build } from "./build.ts";
 
-const BENCHMARKS: readonly Benchmark[] = [cli, ext4, exec, boot, ...image];
+const BENCHMARKS: readonly Benchmark[] = [cli, ext4, exec, boot, ...image, ...network];
 
 /** A name, or the beginning of several: `image` means all that begin with `image-`. */
 function isMeant(benchmark: Benchmark, name: string): boolean {
