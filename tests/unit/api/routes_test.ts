@@ -148,3 +148,24 @@ Deno.test("old finished operations are forgotten, running ones never", async () 
   release.resolve("x");
   await operations.cancelAll();
 });
+
+Deno.test("an operation tells its stage and its start, and is found by the beginning of its id", async () => {
+  const { client, operations } = fixture();
+  const release = Promise.withResolvers<string>();
+  const { id } = operations.begin("vm create", (progress) => {
+    progress.stage("booting");
+    return release.promise;
+  });
+  const look = async (start: string) =>
+    await (await client.v1.operations[":id"].$get({ param: { id: start } })).json();
+  const { stage, startedAt, ...rest } = await look(id.slice(0, 8));
+  assert.deepEqual([stage, startedAt, rest.id], ["booting", "1970-01-01T00:00:00.000Z", id]);
+  for (const start of ["", id.slice(0, 3), "ffffffff"]) {
+    await assert.rejects(
+      look(start || " "),
+      (thrown) => thrown instanceof BangerError && thrown.code === "not_found",
+    );
+  }
+  release.resolve("x");
+  await operations.cancelAll();
+});
