@@ -53,7 +53,7 @@ function open(directory: string) {
 
 Deno.test("of ten first commands at once one starts the daemon", () =>
   fixture(async ({ daemon, access }) => {
-    await Promise.all(Array.from({ length: 10 }, () => access.connect()));
+    await Promise.all(Array.from({ length: 10 }, async () => void await access.connect()));
     assert.equal(daemon.starts, 1);
   }));
 
