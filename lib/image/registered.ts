@@ -7,6 +7,7 @@ import { openFilesystem } from "../ext4/mod.ts";
 import { Digester } from "../oci/model/digest.ts";
 import type { ImageTable } from "../store/image_table.ts";
 import { imagePaths, type Paths } from "../store/paths.ts";
+import { requireUnchanged, statDisk } from "../store/registered_disk.ts";
 import type { ImageRecord } from "../store/records.ts";
 import { contentBytesOf } from "./convert.ts";
 import { detectTraits } from "./detect.ts";
@@ -96,33 +97,6 @@ export async function promoteImage(
   images.update(rest);
   log("info", "image promoted", { id: image.id, name: image.name, from: external.path });
   return rest;
-}
-
-/**
- * The disk of a registered image belongs to the user, who must not write to it: machines hold only what differs.
- *
- * @throws {BangerError} `wrong_state`, `not_found`
- */
-export async function requireUnchanged(files: Pick<Files, "stat">, image: ImageRecord): Promise<void> {
-  const { name, external, sizeBytes } = image;
-  if (external === undefined) return;
-  const now = await statDisk(files, external.path);
-  if (now.sizeBytes === sizeBytes && now.mtimeMs === external.mtimeMs) return;
-  throw new BangerError(
-    "wrong_state",
-    `Cannot use image ${name}: ${external.path} was changed since it was registered`,
-    `Register it anew: banger image rm ${name}, then banger image register ${name} --rootfs ${external.path}`,
-  );
-}
-
-async function statDisk(files: Pick<Files, "stat">, path: string) {
-  const stat = await files.stat(path);
-  if (stat?.kind === "file") return stat;
-  throw new BangerError(
-    stat === undefined ? "not_found" : "invalid_argument",
-    `Cannot use ${quote(path)} as a root disk: ${stat === undefined ? "it does not exist" : "it is no file"}`,
-    "Give the path of an ext4 file",
-  );
 }
 
 async function readTree(files: Pick<Files, "open">, path: string): Promise<DirectoryInode> {

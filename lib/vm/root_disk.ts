@@ -2,6 +2,7 @@ import { BangerError } from "../base/errors.ts";
 import type { Host } from "../base/host.ts";
 import type { VmId } from "../base/names.ts";
 import { imageRootfs, type Paths, vmPaths } from "../store/paths.ts";
+import { requireUnchanged } from "../store/registered_disk.ts";
 import type { ImageRecord, RootDiskMode, VmRecord } from "../store/records.ts";
 import type { Drive } from "../vmm/driver.ts";
 import { writeOverlay } from "../vmm/qcow2.ts";
@@ -122,7 +123,12 @@ export function rootDiskPath(paths: Paths, vm: HasRootDisk): string {
   return `${vmPaths(paths, vm.id).directory}/${rootDiskFileName(vm)}`;
 }
 
-/** What the VMM opens as the root disk; attaches it where that takes something. */
+/**
+ * What the VMM opens as the root disk; attaches it where that takes something.
+ *
+ * @throws {BangerError} `wrong_state`, `not_found` where it holds only what differs from a registered disk that was
+ * changed meanwhile
+ */
 export async function attachRootDisk(
   host: DiskHost,
   paths: Paths,
@@ -130,6 +136,8 @@ export async function attachRootDisk(
   image: ImageRecord,
 ): Promise<Drive> {
   const path = rootDiskPath(paths, vm);
+  // The guest would read a mixture of two disks: what it wrote lies over blocks that are others by now.
+  if (vm.rootDisk === "qcow2" || vm.rootDisk === "dm-snapshot") await requireUnchanged(host.files, image);
   if (vm.rootDisk === "qcow2") {
     return { id: "root", path, format: "qcow2", backingPath: imageRootfs(paths, image), readOnly: false };
   }

@@ -1,9 +1,14 @@
 import type { Benchmark } from "./benchmark.ts";
 import { timedMs } from "./benchmark.ts";
+import { EXECUTABLES } from "../permissions.ts";
 import { read, run } from "./commands.ts";
 import { type LayerCompression, type LayerPlan, LAYERS, layoutOf } from "./generated_layers.ts";
 import { pullBenchmark } from "./pull.ts";
 
+/** What bangerd, in which conversions run, is compiled with. */
+const ENGINE_FLAGS = EXECUTABLES.find(({ name }) => name === "bangerd")!.flags.filter((flag) =>
+  flag.startsWith("--v8-flags=")
+);
 const CONVERTER = new URL("./convert_image.ts", import.meta.url).pathname;
 
 function cacheDirectory(): string {
@@ -56,6 +61,7 @@ function conversion(
             "run",
             "-A",
             "--no-check",
+            ...ENGINE_FLAGS,
             CONVERTER,
             `oci:${directory}:latest`,
             `${work}/ours.ext4`,

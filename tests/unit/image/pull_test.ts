@@ -164,6 +164,24 @@ Deno.test("a silent registry does not keep the next source waiting for long", as
     },
   };
   const image = await bench.service.pull("web", progress, NEVER);
-  assert.deepEqual([image.name, image.source, asked], ["web", "r.example/b:1", [15_000]]);
+  assert.deepEqual([image.name, image.source, asked], ["web", "r.example/b:1", [15_000, 120_000]]);
   assert.match(notes.join(), /no answer within 15 s; trying the next source/);
+});
+
+Deno.test("nor does one wait without end for a registry that is the only source", async () => {
+  const host = realHost();
+  const clock: Clock = {
+    ...host.clock,
+    now: () => host.clock.now(),
+    monotonicMs: () => host.clock.monotonicMs(),
+    sleep: (_ms, signal) => host.clock.sleep(1, signal),
+  };
+  await using bench = await makeBench({ clock });
+  bench.registry.isSilent = true;
+  await assert.rejects(
+    bench.service.pull("r.example/a:1", SILENT, NEVER),
+    (thrown) =>
+      thrown instanceof BangerError && thrown.code === "source_unavailable" &&
+      /no answer within 120 s/.test(thrown.message),
+  );
 });

@@ -4,7 +4,7 @@ import type { Files, Host } from "../../../lib/base/host.ts";
 import type { VmId } from "../../../lib/base/names.ts";
 import type { Paths } from "../../../lib/store/paths.ts";
 import type { ImageRecord, RootDiskMode } from "../../../lib/store/records.ts";
-import { makeRootDisk } from "../../../lib/vm/root_disk.ts";
+import { attachRootDisk, makeRootDisk } from "../../../lib/vm/root_disk.ts";
 import { attachSnapshot, changesFileBytes, detachSnapshot } from "../../../lib/vm/snapshot_disk.ts";
 
 const ID = "0123456789ab" as VmId;
@@ -165,4 +165,30 @@ Deno.test("a snapshot that cannot be made leaves no loop device", async () => {
   const { host, asked } = fakeHost({ deviceMapper: "usable", fails: "dmsetup create" });
   await assert.rejects(attachSnapshot(host, SNAPSHOT), /dmsetup create failed: no/);
   assert.equal(asked.filter((one) => one.startsWith("losetup --detach")).length, 2);
+});
+
+Deno.test("an overlay is not attached over a registered disk that was changed since", async () => {
+  const { host } = fakeHost({});
+  const registered = (mtimeMs: number) => {
+    const files = {
+      ...host.files,
+      stat: () => Promise.resolve({ kind: "file", sizeBytes: IMAGE.sizeBytes, mtimeMs }),
+    } as unknown as Files;
+    const image = {
+      ...IMAGE,
+      name: "mine",
+      external: { path: "/home/me/root.ext4", mtimeMs: 5 },
+    } as ImageRecord;
+    return (rootDisk: RootDiskMode) => attachRootDisk({ ...host, files }, PATHS, { id: ID, rootDisk }, image);
+  };
+  const drive = await registered(5)("qcow2");
+  assert.equal("backingPath" in drive && drive.backingPath, "/home/me/root.ext4");
+  await assert.rejects(
+    registered(6)("qcow2"),
+    (thrown) =>
+      thrown instanceof BangerError && thrown.code === "wrong_state" &&
+      /was changed since/.test(thrown.message),
+  );
+  // A copy needs the image no more.
+  assert.equal((await registered(6)("copy")).format, "raw");
 });
