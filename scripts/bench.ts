@@ -11,9 +11,10 @@ import { exec } from "./bench/exec.ts";
 import { image } from "./bench/image.ts";
 import { network } from "./bench/network.ts";
 import { ext4 } from "./bench/ext4.ts";
+import { workspace } from "./bench/workspace.ts";
 import { build } from "./build.ts";
 
-const BENCHMARKS: readonly Benchmark[] = [cli, ext4, exec, boot, ...image, ...network];
+const BENCHMARKS: readonly Benchmark[] = [cli, ext4, exec, boot, ...image, ...network, ...workspace];
 
 /** A name, or the beginning of several: `image` means all that begin with `image-`. */
 function isMeant(benchmark: Benchmark, name: string): boolean {

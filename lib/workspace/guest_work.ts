@@ -225,7 +225,7 @@ function explain(ended: { code: number; stderr: string }): BangerError {
     return new BangerError(
       "missing_tool",
       "Cannot compare the repository in the VM: its image has no git",
-      "Install git in the VM, such as: banger vm exec NAME -- apk add git",
+      "Install git in the VM (apk add git, apt-get install git), or copy files out: banger vm cp NAME:/root/repo .",
     );
   }
   return guestFailure("take the guest's work", ended);
