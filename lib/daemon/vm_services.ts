@@ -38,7 +38,11 @@ export function vmServices(parts: ServiceParts): Services["vms"] {
         store.vms.list().filter(({ state }) => isInScope(state, scope)).map((vm) => view(vm, keepMs)),
       );
     },
-    get: async (nameOrId) => await view(store.vms.get(nameOrId), await parts.trashKeepMs()),
+    async get(nameOrId) {
+      const vm = store.vms.get(nameOrId);
+      // A configuration in error is no reason not to show, or reach, what has nothing to do with it.
+      return await view(vm, vm.state === "removed" ? await parts.trashKeepMs() : 0);
+    },
     create(request) {
       return operations.begin(
         "vm create",

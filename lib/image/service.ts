@@ -184,7 +184,11 @@ export class ImageService {
         `Cannot remove image ${image.name}: ${users.length === 1 ? "VM" : "VMs"} ${users.join(", ")} ${
           users.length === 1 ? "uses" : "use"
         } it`,
-        `Remove ${users.length === 1 ? "it" : "them"} first: banger vm rm ${users.join(" ")}`,
+        `Remove ${users.length === 1 ? "it" : "them"} first: banger vm rm ${users.join(" ")}${
+          users.some((name) => name.includes("~"))
+            ? " (a name with ~ is in the trash: vm list --removed)"
+            : ""
+        }`,
       );
     }
     // The row goes first: a crash in between brings the image back on the next start, whole.

@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import {
   banger,
-  HOME,
   machineProcesses,
   ok,
   otherHome,
@@ -37,7 +36,7 @@ Deno.test("one VM over its life", async (t) => {
     assert.match(table, /^NAME +STATE +IMAGE +CPUS +MEMORY +DISK +ADDRESS +AGE$/m);
     assert.match(
       table,
-      /^s +running +surface +1 +[\d.]+ MiB \/ 512 MiB +[\d.]+ [KM]iB +127\.42\.\d+\.\d+ +\d+ s$/m,
+      /^s +running +surface +1 +[\d.]+ MiB \/ 512 MiB +[\d.]+ [KM]iB +127\.42\.\d+\.\d+ +\d+ (s|min)$/m,
     );
     for (const alias of [["vm", "ls"], ["vm", "ps"], ["vm", "list"]]) {
       assert.match(await ok(alias), /^s +running/m);
@@ -108,9 +107,7 @@ Deno.test("one VM over its life", async (t) => {
     await ok(["vm", "stop", "s"]);
     assert.equal((await following.status).code, 0, "it ends with the VM");
     await Promise.all([shown.done, following.stderr.cancel()]);
-    await refused(["vm", "health", "s"], 4, /^$/).catch(async () => {
-      assert.equal((await banger(["vm", "health", "s"])).code, 4);
-    });
+    assert.equal((await banger(["vm", "health", "s"])).code, 4);
     await ok(["vm", "restart", "s"]);
     assert.equal(await exec("sh", "-c", "busybox nproc; echo $COLOUR; cat /root/file"), "2\nblue\nkept\n");
     assert.equal((await vm("s")).waitingForRestart, undefined);
@@ -125,7 +122,7 @@ Deno.test("one VM over its life", async (t) => {
       return new TextDecoder().decode(stdout);
     };
     await sh(
-      `mkdir -p tree/sub/empty; printf x >"tree/$(printf 'bad-\\xff')"; printf y >$'tree/new\\nline'; chmod 640 tree/*
+      `mkdir -p tree/sub/empty; printf x >"tree/$(printf 'bad-\\xff')"; printf y >$'tree/new\\nline'; chmod 640 tree/new*
       ln -s sub tree/link; ln tree/new* tree/hard; head -c 20000000 /dev/urandom >tree/sub/large`,
     );
     await ok(["vm", "cp", `${here}/tree`, "s:/root/"]);
@@ -147,9 +144,10 @@ Deno.test("one VM over its life", async (t) => {
     const piped = await banger(["vm", "cp", "s:/etc/.", "-"]);
     assert.match(piped.stdout, /root:x:0:0:root/);
     await exec("mkdir", "-m", "777", "/tmp/in");
-    const tar = await new Deno.Command("tar", { args: ["-C", "/", "-cf", "-", "etc/hostname"] }).output();
+    const args = ["-C", new URL(".", import.meta.url).pathname, "-cf", "-", "fixture.ts"];
+    const tar = await new Deno.Command("tar", { args }).output();
     await ok(["vm", "cp", "--user", "user", "-", "s:/tmp/in"], { stdin: tar.stdout });
-    assert.equal(await exec("stat", "-c", "%u", "/tmp/in/etc/hostname"), "1000\n");
+    assert.equal(await exec("stat", "-c", "%u", "/tmp/in/fixture.ts"), "1000\n");
   });
 
   await t.step("cp refuses what is not there, what is in the way, and ways out of the target", async () => {
@@ -207,10 +205,8 @@ Deno.test("one VM over its life", async (t) => {
     await ok(["vm", "set", "s", "--disk", "1G"]);
     assert.equal((await Deno.stat(`${STATE}/vms/${(await vm("s")).id as string}/work.raw`)).size, 2 ** 30);
     await ok(["vm", "start", "s"]);
-    await until(
-      async () => /\n\S+ +9\d{5} /.test(await exec("busybox", "df", "-k", "/root")),
-      "the file system follows",
-    );
+    const sizeKib = async () => Number(/\n\S+ +(\d+)/.exec(await exec("busybox", "df", "-k", "/root"))![1]);
+    await until(async () => await sizeKib() > 900_000, "the file system follows");
     assert.equal(await exec("cat", "/root/file"), "kept\n");
   });
 
@@ -225,22 +221,15 @@ Deno.test("one VM over its life", async (t) => {
 Deno.test("of ten first commands one starts the daemon, and none another one after it was stopped", async () => {
   await using home = await otherHome();
   const env = { HOME: home.HOME };
-  const first = Array.from({ length: 10 }, () => banger(["ps"], { env }));
-  await Promise.race(first);
-  await ok(["daemon", "stop", "--force"], { env });
-  // Those that come later than the stop may start it anew, for themselves; what is stopped last stays stopped.
-  assert.deepEqual(
-    (await Promise.all(first)).map(({ code, stderr }) => `${code}${stderr}`),
-    first.map(() => "0"),
-  );
-  await banger(["daemon", "stop", "--force"], { env });
+  const first = await Promise.all(Array.from({ length: 10 }, () => banger(["ps"], { env })));
+  assert.deepEqual(first.map(({ code, stderr }) => `${code}${stderr}`), first.map(() => "0"));
   const log = await Deno.readTextFile(`${home.HOME}/.local/state/banger/daemon.log`);
   assert.ok(!log.includes("another daemon runs already"), "none was started in vain");
+  await ok(["daemon", "stop"], { env });
   for (let look = 0; look < 5; look++) {
     assert.equal((await banger(["daemon", "status"], { env })).code, 1, "and none comes back");
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
-  assert.ok(HOME !== home.HOME);
 });
 
 Deno.test("nothing is left of these scenarios", async () => {
