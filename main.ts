@@ -6,7 +6,7 @@ import { buildId, type BuildStamp, takeBuildStamp } from "./lib/base/build.ts";
 import { BangerError, firstFailure, reasonOf } from "./lib/base/errors.ts";
 import type { Finding } from "./lib/base/finding.ts";
 import type { Host } from "./lib/base/host.ts";
-import type { Context, GuestAccess, SshConfigAccess } from "./lib/cli/command.ts";
+import type { Context, DaemonAccess, GuestAccess, SshConfigAccess } from "./lib/cli/command.ts";
 import { type Companion, materializeCompanion, removeOtherBuilds } from "./lib/cli/companions.ts";
 import { daemonAccess } from "./lib/cli/daemon_access.ts";
 import { say, visibleLines } from "./lib/cli/output.ts";
@@ -87,6 +87,42 @@ function sshConfigAccess({ files }: Host, home: string | undefined, paths: () =>
   };
 }
 
+/** The daemon's executable in its other role: it may open what this one may not. */
+async function runDoctor(
+  host: Host,
+  build: BuildStamp,
+  paths: Paths,
+  { fix }: { fix: boolean },
+): Promise<Finding[]> {
+  const { program } = await prepareDaemon(host, build, paths);
+  const args = ["doctor", ...(fix ? ["--fix"] : [])];
+  const { code, stdout, stderr } = await host.processes.run({ program, args });
+  if (code === 0) return JSON.parse(stdout) as Finding[];
+  throw new BangerError("internal", `Cannot look at this host: ${stderr.trim()}`);
+}
+
+async function upgradeAccess(host: Host, { previousExecutable }: Paths) {
+  const { systemHttpClient } = await import("./lib/sys/http.ts");
+  return {
+    host: { ...host, http: systemHttpClient() },
+    places: { executable: Deno.execPath(), previous: previousExecutable, architecture: Deno.build.arch },
+  };
+}
+
+function systemDaemon(host: Host, build: BuildStamp, paths: Paths): DaemonAccess {
+  return daemonAccess(host, {
+    build,
+    runtimeDirectory: paths.runtimeDirectory,
+    stateDirectory: paths.stateDirectory,
+    logPath: paths.daemonLog,
+    startLock: paths.startLock,
+    uid: Deno.uid() ?? 0,
+    command: () => prepareDaemon(host, build, paths),
+    send: unixFetch(paths.daemonSocket),
+    warn: (text) => say(terminal, `banger: ${text}`),
+  });
+}
+
 function buildContext(build: BuildStamp): Context {
   const host = realHost();
   const environment = (name: string) => Deno.env.get(name);
@@ -125,24 +161,8 @@ function buildContext(build: BuildStamp): Context {
     get sshConfig() {
       return sshConfigAccess(host, environment("HOME"), paths);
     },
-    doctor: async ({ fix }) => {
-      const { program } = await prepareDaemon(host, build, paths());
-      const args = ["doctor", ...(fix ? ["--fix"] : [])];
-      const { code, stdout, stderr } = await host.processes.run({ program, args });
-      if (code === 0) return JSON.parse(stdout) as Finding[];
-      throw new BangerError("internal", `Cannot look at this host: ${stderr.trim()}`);
-    },
-    upgrade: async () => {
-      const { systemHttpClient } = await import("./lib/sys/http.ts");
-      return {
-        host: { ...host, http: systemHttpClient() },
-        places: {
-          executable: Deno.execPath(),
-          previous: paths().previousExecutable,
-          architecture: Deno.build.arch,
-        },
-      };
-    },
+    doctor: (options) => runDoctor(host, build, paths(), options),
+    upgrade: () => upgradeAccess(host, paths()),
     copyHost: { ...host, openTreeWriter, isRoot: Deno.uid() === 0 },
     get config() {
       const { configFile } = paths();
@@ -153,18 +173,7 @@ function buildContext(build: BuildStamp): Context {
       };
     },
     get daemon() {
-      const found = paths();
-      return daemonAccess(host, {
-        build,
-        runtimeDirectory: found.runtimeDirectory,
-        stateDirectory: found.stateDirectory,
-        logPath: found.daemonLog,
-        startLock: found.startLock,
-        uid: Deno.uid() ?? 0,
-        command: () => prepareDaemon(host, build, found),
-        send: unixFetch(found.daemonSocket),
-        warn: (text) => say(terminal, `banger: ${text}`),
-      });
+      return systemDaemon(host, build, paths());
     },
   };
 }

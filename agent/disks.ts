@@ -25,7 +25,10 @@ const HEAD_BYTES = 2048;
 const NOTICE_TIMEOUT_MS = 5000;
 const NOTICE_POLL_MS = 20;
 
-/** @returns the file system's size, undefined where this is no ext4. Source: Linux, ext4, "Super Block" */
+/**
+ * @returns the file system's size, undefined where this is no ext4. Source: Linux, ext4, "Super Block"
+ * Exported for tests.
+ */
 export function ext4SizeOf(head: Uint8Array): { blocks: bigint; blockBytes: bigint } | undefined {
   const superblock = new DataView(head.buffer, head.byteOffset + 1024, 1024);
   if (superblock.getUint16(0x38, true) !== 0xef53) return undefined;

@@ -18,6 +18,7 @@ const PLAIN_DEFAULTS: Defaults = { user: "root", workingDirectory: ROOT_HOME };
 
 /**
  * @param text KEY=VALUE lines as the config disk has them; a line without a name is left out
+ * Exported for tests.
  */
 export function parseEnvironmentLines(text: string): Record<string, string> {
   const variables: Record<string, string> = {};

@@ -54,7 +54,7 @@ export async function serveExec(descriptors: Descriptors, exchange: Exchange, lo
 }
 
 /** @returns what sends a command's output as frames */
-export function frameSink(exchange: Exchange): CommandSink {
+function frameSink(exchange: Exchange): CommandSink {
   return {
     output: (type, buffer, count) =>
       exchange.sendChunk(buffer.chunk(count, (into, at) => putFrameHeader(into, at, type, count))),

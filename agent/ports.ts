@@ -86,7 +86,7 @@ function readListeningPart(libc: Libc, path: string): string {
   }
 }
 
-/** @param tables `ADDRESS:PORT` words in the kernel's hexadecimal */
+/** @param tables `ADDRESS:PORT` words in the kernel's hexadecimal. Exported for tests. */
 export function parseListeners(tables: readonly string[]): GuestPorts {
   const best = new Map<number, { listener: GuestListener; rank: Rank }>();
   for (const word of tables.join(" ").split(" ")) {

@@ -1,6 +1,15 @@
-/** Everything that is checked without running anything: format, lint, types, shell scripts, sizes of files. */
+/**
+ * Everything that is checked without running anything: format, lint (with the house's own rules, scripts/lint/plugin.ts),
+ * types, shell scripts, the import table, generated documents, sizes of files, dead exports, licences.
+ */
+import { deadExports, type Source } from "./lint/exports.ts";
+import { refusedLicences } from "./lint/licences.ts";
+import { readSources, trackedFiles } from "./lint/sources.ts";
+
 const root = new URL("..", import.meta.url).pathname;
 const MAX_FILE_LINES = 400;
+const DEAD_EXPORT_REMEDY =
+  'Take "export" away, or the whole; what only tests use says so in its docstring: "Exported for tests."';
 
 async function run(name: string, program: string, args: string[]): Promise<boolean> {
   const startedAtMs = performance.now();
@@ -11,15 +20,9 @@ async function run(name: string, program: string, args: string[]): Promise<boole
   return code === 0;
 }
 
-async function trackedFiles(...patterns: string[]): Promise<string[]> {
-  const args = ["ls-files", "--cached", "--others", "--exclude-standard", ...patterns];
-  const { stdout } = await new Deno.Command("git", { args, cwd: root }).output();
-  return new TextDecoder().decode(stdout).split("\n").filter(Boolean);
-}
-
 async function shellScripts(): Promise<string[]> {
   const found: string[] = [];
-  for (const path of await trackedFiles()) {
+  for (const path of await trackedFiles(root)) {
     const start = await Deno.open(`${root}${path}`).then(async (file) => {
       const buffer = new Uint8Array(64);
       const count = await file.read(buffer) ?? 0;
@@ -31,23 +34,38 @@ async function shellScripts(): Promise<string[]> {
   return found;
 }
 
-async function fileSizes(): Promise<boolean> {
-  const large: string[] = [];
-  for (const path of await trackedFiles("*.ts")) {
-    const lines = (await Deno.readTextFile(`${root}${path}`).catch(() => "")).split("\n").length - 1;
-    if (lines > MAX_FILE_LINES) large.push(`  ${path}: ${lines} lines`);
-  }
-  console.log(`${large.length === 0 ? "ok    " : "FAILED"} files of at most ${MAX_FILE_LINES} lines`);
-  if (large.length > 0) console.log(large.join("\n"));
-  return large.length === 0;
+/** @param complaints one line each. @param remedy for whoever reads them */
+function judge(name: string, complaints: readonly string[], remedy?: string): boolean {
+  console.log(`${complaints.length === 0 ? "ok    " : "FAILED"} ${name}`);
+  for (const line of complaints) console.log(`  ${line}`);
+  if (complaints.length > 0 && remedy !== undefined) console.log(`  ${remedy}`);
+  return complaints.length === 0;
+}
+
+function fileSizes(sources: readonly Source[]): boolean {
+  const large = sources.map(({ path, text }) => ({ path, lines: text.split("\n").length - 1 }))
+    .filter(({ lines }) => lines > MAX_FILE_LINES).map(({ path, lines }) => `${path}: ${lines} lines`);
+  return judge(`files of at most ${MAX_FILE_LINES} lines`, large);
+}
+
+async function licences(deno: string): Promise<boolean> {
+  const { stdout } = await new Deno.Command(deno, { args: ["info", "--json"], cwd: root }).output();
+  const { npmCache } = JSON.parse(new TextDecoder().decode(stdout)) as { npmCache: string };
+  const refused = await refusedLicences(await Deno.readTextFile(`${root}deno.lock`), npmCache);
+  return judge(
+    "licences of packages",
+    refused,
+    "Use another package, or add the licence in scripts/lint/licences.ts",
+  );
 }
 
 export async function lint(): Promise<boolean> {
   const deno = Deno.execPath();
-  const results = [
-    await run("format", deno, ["fmt", "--check"]),
-    await run("lint", deno, ["lint", "--quiet"]),
-    await run("types", deno, [
+  const sources = await readSources(root);
+  const results = await Promise.all([
+    run("format", deno, ["fmt", "--check"]),
+    run("lint", deno, ["lint", "--quiet"]),
+    run("types", deno, [
       "check",
       "--quiet",
       "main.ts",
@@ -57,10 +75,13 @@ export async function lint(): Promise<boolean> {
       "scripts",
       "tests",
     ]),
-    await run("shellcheck", "shellcheck", await shellScripts()),
-    await run("import table", deno, ["test", "-A", "--quiet", "--no-check", "tests/architecture_test.ts"]),
-    await fileSizes(),
-  ];
+    run("shellcheck", "shellcheck", await shellScripts()),
+    run("import table", deno, ["test", "-A", "--quiet", "--no-check", "tests/architecture_test.ts"]),
+    run("generated documents", deno, ["run", "-A", "scripts/reference.ts", "--check"]),
+    fileSizes(sources),
+    judge("exports are used", deadExports(sources), DEAD_EXPORT_REMEDY),
+    licences(deno),
+  ]);
   return results.every(Boolean);
 }
 

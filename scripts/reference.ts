@@ -1,14 +1,15 @@
 /**
- * The command line's reference, derived from the values that the command line itself is made of: docs/cli.md and
- * the manual pages.
+ * Documents that are derived from the code: docs/cli.md and the manual pages from the values that the command line
+ * itself is made of, the table of settings in docs/configuration.md from the schema of config.toml.
  *
- * deno task reference    writes docs/cli.md; a unit test says when it is out of date
+ * deno task reference [--check]    writes them, or says which are out of date
  */
 import type { Command } from "../lib/cli/command.ts";
 import { COMMANDS, NOUNS } from "../lib/cli/commands/all.ts";
 import { ERRORS } from "../lib/base/errors.ts";
+import { withSettingsTable } from "./reference/settings.ts";
 
-const CLI_DOCUMENT = new URL("../docs/cli.md", import.meta.url).pathname;
+const root = new URL("..", import.meta.url).pathname;
 
 function visibleCommands(): readonly Command[] {
   return COMMANDS.filter(({ hidden }) => hidden !== true);
@@ -55,7 +56,7 @@ function exitCodes(): string {
   return rows.map(([exit, codes]) => `- ${exit}: ${codes.join(", ")}`).join("\n");
 }
 
-/** @returns docs/cli.md */
+/** @returns docs/cli.md. Exported for tests. */
 export function cliDocument(): string {
   const groups = new Map<string, Command[]>(Object.keys(NOUNS).map((noun) => [noun, []]));
   const others: Command[] = [];
@@ -133,4 +134,49 @@ export function manualPages(stamp: { version: string; date: string }): Map<strin
   return pages;
 }
 
-if (import.meta.main) await Deno.writeTextFile(CLI_DOCUMENT, cliDocument());
+/** As `deno fmt` leaves it, so that writing and checking agree. */
+async function formatted(markdown: string): Promise<string> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["fmt", "--ext", "md", "-"],
+    cwd: root,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const output = child.output();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(markdown));
+  await writer.close();
+  const { code, stdout, stderr } = await output;
+  if (code !== 0) throw new Error(new TextDecoder().decode(stderr));
+  return new TextDecoder().decode(stdout);
+}
+
+async function readDocument(path: string): Promise<string> {
+  return await Deno.readTextFile(`${root}${path}`).catch(() => "");
+}
+
+/** @returns the paths of those that were out of date */
+async function writeReferences({ isCheck }: { isCheck: boolean }): Promise<string[]> {
+  const configuration = "docs/configuration.md";
+  const wanted = new Map([
+    ["docs/cli.md", await formatted(cliDocument())],
+    [configuration, await formatted(withSettingsTable(await readDocument(configuration)))],
+  ]);
+  const stale: string[] = [];
+  for (const [path, text] of wanted) {
+    if (await readDocument(path) === text) continue;
+    stale.push(path);
+    if (!isCheck) await Deno.writeTextFile(`${root}${path}`, text);
+  }
+  return stale;
+}
+
+if (import.meta.main) {
+  const isCheck = Deno.args.includes("--check");
+  const stale = await writeReferences({ isCheck });
+  if (isCheck && stale.length > 0) {
+    console.error(`${stale.join(", ")}: not what the code says. Run: deno task reference`);
+    Deno.exit(1);
+  }
+}

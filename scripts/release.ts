@@ -66,7 +66,7 @@ function npmPackage(key: string, integrity: string): SpdxPackage {
   };
 }
 
-/** Source: SPDX 2.3 */
+/** Source: SPDX 2.3. Exported for tests. */
 export function sbom(options: {
   version: string;
   createdAt: string;

@@ -127,6 +127,21 @@ Deno.test("only lib/sys, the agent and the entries touch the outside world", asy
   assert.deepEqual(found, []);
 });
 
+Deno.test("only lib/sys starts processes on the host", async () => {
+  const found: string[] = [];
+  for (const path of await allSources()) {
+    if (path.startsWith("lib/sys/")) continue;
+    const code = withoutComments(await Deno.readTextFile(join(root, path)));
+    if (/\bDeno\s*\.\s*(Command|run)\b|\{[^}]*\bCommand\b[^}]*\}\s*=\s*Deno\b|child_process/.test(code)) {
+      found.push(path);
+    }
+    // The guest's own processes are what the agent is for, and it starts them through one file.
+    const startsNatively = /\bposix_spawnp?\b|\bexecve\b|\bv?fork\b/.test(code);
+    if (startsNatively && !path.startsWith("agent/")) found.push(path);
+  }
+  assert.deepEqual(found, []);
+});
+
 Deno.test("the table here is the one in docs/architecture.md", async () => {
   const text = await Deno.readTextFile(join(root, "docs/architecture.md"));
   const rows = new Map<string, string[]>();

@@ -65,7 +65,7 @@ export type VmDefaultsView = z.infer<typeof vmDefaultsSchema>;
 
 export const vmStateSchema = z.enum(Object.keys(TRANSITIONS) as [VmState, ...VmState[]]);
 
-export const endpointSchema = z.discriminatedUnion("kind", [
+const endpointSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("hybrid"), path: z.string() }),
   z.object({ kind: z.literal("vsock"), cid: z.number().int() }),
 ]).openapi("AgentEndpoint");
@@ -204,7 +204,7 @@ export const operationSchema = z.object({
 export type OperationView = z.infer<typeof operationSchema>;
 
 /** What an operation's event stream carries, as JSON in each SSE `data` field. */
-export const operationEventSchema = z.discriminatedUnion("type", [
+const operationEventSchema = z.discriminatedUnion("type", [
   /** `atMs` counts from the operation's start. */
   z.object({ type: z.literal("stage"), name: z.string(), atMs: z.number() }),
   z.object({ type: z.literal("update"), done: z.number(), total: z.number().optional() }),

@@ -57,7 +57,7 @@ export const vmScopeSchema = z.enum(["all", "running", "removed"]);
 export type VmScope = z.infer<typeof vmScopeSchema>;
 
 /** What the guest itself says, which may be anything. */
-export const guestStatsSchema = z.object({
+const guestStatsSchema = z.object({
   memory: z.object({ totalBytes: z.number(), availableBytes: z.number() }),
   load: z.array(z.number()),
   processes: z.number(),

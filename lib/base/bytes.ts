@@ -1,17 +1,3 @@
-/** Fills all of `buffer`, unless the input ends before. @returns bytes read */
-export async function readFully(
-  read: (into: Uint8Array) => Promise<number | null>,
-  buffer: Uint8Array,
-): Promise<number> {
-  let filled = 0;
-  while (filled < buffer.length) {
-    const count = await read(buffer.subarray(filled));
-    if (count === null) break;
-    filled += count;
-  }
-  return filled;
-}
-
 /** Writes all of `bytes`. */
 export async function writeFully(
   write: (bytes: Uint8Array) => Promise<number>,

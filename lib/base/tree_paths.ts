@@ -186,6 +186,7 @@ export function ensureDirectory(
  * root's), and whatever has the last name already is replaced.
  *
  * @throws {BangerError} `invalid_argument` for the root itself; `corrupt_data` as `ensureDirectory`
+ * Exported for tests.
  */
 export function insert<I extends Inode>(root: DirectoryInode, path: ByteString, inode: I): I {
   const names = cleanPath(path);
@@ -242,7 +243,10 @@ export interface TreeEntry {
   readonly inode: Inode;
 }
 
-/** Every entry, a directory before what is in it, names in byte order. Depth costs no call stack. */
+/**
+ * Every entry, a directory before what is in it, names in byte order. Depth costs no call stack.
+ * Exported for tests.
+ */
 export function* walkTree(root: DirectoryInode): Generator<TreeEntry> {
   const pending: TreeEntry[] = [{ path: "/" as ByteString, inode: root }];
   while (pending.length > 0) {
@@ -257,7 +261,7 @@ export function* walkTree(root: DirectoryInode): Generator<TreeEntry> {
 }
 
 /** Byte order, for `sort`: byte strings have one unit a byte, so their own order is it. */
-export function byBytes(a: ByteString, b: ByteString): number {
+function byBytes(a: ByteString, b: ByteString): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 

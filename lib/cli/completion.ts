@@ -89,7 +89,7 @@ function verbs(
   ];
 }
 
-/** @returns the long and the short flag, and whether it takes a value */
+/** @returns the long and the short flag, and whether it takes a value. Exported for tests. */
 export function parseFlags(flags: string): { names: readonly string[]; takesValue: boolean } {
   const names = flags.split(/[ ,|]+/).filter((word) => word.startsWith("-"));
   return { names, takesValue: /[<[]/.test(flags) };

@@ -6,7 +6,7 @@ import { MIB, parseDurationMs, parseSizeBytes } from "../base/units.ts";
 
 /**
  * What `config.toml` may say. One value for each table, so that whoever needs a new one adds it beside these;
- * every table is optional and strict, and docs/configuration.md tells users about each key.
+ * every table is optional and strict. Each key's description is its line in docs/configuration.md (`deno task reference`).
  */
 
 const HOST = String.raw`(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?`;
@@ -31,40 +31,45 @@ function written<T>(parse: (text: string) => T) {
 const vm = createVmSchema.shape;
 
 /** What a VM gets that its command does not say. The flags' own schemas say what is allowed. */
-export const defaultsSchema = z.object({
-  image: vm.image,
-  kernel: vm.kernel,
-  cpus: vm.cpus,
-  memory: written((text) => Math.floor(parseSizeBytes(text) / MIB)).pipe(vm.memoryMib.unwrap()).optional(),
-  disk: written(parseSizeBytes).pipe(vm.workDiskBytes.unwrap()).optional(),
-  network: vm.network,
-  /** How root disks are made; without it the cheapest that the host has. */
-  root_disk: vm.rootDisk,
-  environment: vm.environment,
+const defaultsSchema = z.object({
+  image: vm.image.describe(
+    "what `vm create` and `vm run` boot: a name, a reference, a path that is absolute",
+  ),
+  kernel: vm.kernel.describe("with which kernel, where the image names none"),
+  cpus: vm.cpus.describe("virtual processors"),
+  memory: written((text) => Math.floor(parseSizeBytes(text) / MIB)).pipe(vm.memoryMib.unwrap()).optional()
+    .describe("a size with a unit"),
+  disk: written(parseSizeBytes).pipe(vm.workDiskBytes.unwrap()).optional()
+    .describe("size of the work disk; it takes only what is written"),
+  network: vm.network.describe("`none`: no network card"),
+  root_disk: vm.rootDisk.describe(
+    "how root disks are made (`vm create --root-disk`); without it the host's cheapest",
+  ),
+  environment: vm.environment.describe("variables of every command in the VM; `--env` adds to them and wins"),
 }).strict();
 
-export const registriesSchema = z.object({
-  /** Hosts, with their port, that are spoken to over plain HTTP. */
-  insecure: z.array(host).default([]),
-  /** Asked before the registry itself. */
-  mirrors: z.array(z.object({ prefix: place, location: place }).strict()).default([]),
+const registriesSchema = z.object({
+  insecure: z.array(host).default([])
+    .describe("hosts, with their port, that are spoken to over plain HTTP; loopback always may be"),
+  mirrors: z.array(z.object({ prefix: place, location: place }).strict()).default([])
+    .describe("asked before the registry itself, the longest prefix first"),
 }).strict();
 
 /** How long a removed VM can be brought back. */
-export const trashSchema = z.object({
-  keep: written(parseDurationMs).optional(),
+const trashSchema = z.object({
+  keep: written(parseDurationMs).optional().describe("`90s`, `15m`, `12h`, `7d`, `2w`; `0`: not at all"),
 }).strict();
 
-export const vmmSchema = z.object({
-  /** For VMs that ask for none. */
-  driver: z.enum(["qemu", "firecracker"]).optional(),
-  /** Where Firecracker is; default: on PATH. */
-  firecracker: z.string().startsWith("/", "write an absolute path").optional(),
+const vmmSchema = z.object({
+  driver: z.enum(["qemu", "firecracker"]).optional()
+    .describe("for VMs that ask for none; without it what the host does best (docs/vmm.md)"),
+  firecracker: z.string().startsWith("/", "write an absolute path").optional()
+    .describe("path of Firecracker's program; without it the one on PATH"),
 }).strict();
 
-export const disksSchema = z.object({
-  /** Free on the host's disk before a VM is made or started, or goes on after it was paused for want of space. */
-  reserve: written(parseSizeBytes).optional(),
+const disksSchema = z.object({
+  reserve: written(parseSizeBytes).optional()
+    .describe("free on the host's disk before a VM is made, started, or goes on (docs/vmm.md)"),
 }).strict();
 
 const hostPath = z.string().max(4096).regex(
@@ -77,7 +82,7 @@ const guestPath = hostPath.refine(
 ).refine((path) => !path.split("/").includes(".."), "write it without ..");
 
 /** Files of the host that every machine gets at its start. */
-export const fileSyncSchema = z.object({
+const fileSyncSchema = z.object({
   host: hostPath,
   /** Default: the same path, where that begins with ~/. */
   guest: guestPath.optional(),
@@ -86,24 +91,25 @@ export const fileSyncSchema = z.object({
   { message: 'say where it goes: guest = "/path"', path: ["guest"] },
 );
 
-export const agentsSchema = z.object({
-  /** Whose credentials every machine gets. */
-  credentials: z.array(z.enum(AGENT_TOOLS)).default([]),
+const agentsSchema = z.object({
+  credentials: z.array(z.enum(AGENT_TOOLS)).default([])
+    .describe("tools whose credentials every VM gets: see below"),
 }).strict();
 
 /** Of the name server on the loopback, for `.vm`. */
 export const DEFAULT_DNS_PORT = 42069;
 
-export const networkSchema = z.object({
-  /** What VMs may reach that say nothing themselves. */
-  allow: networkFields.allowNet.unwrap().default(["*"]),
-  dns_port: z.number().int().min(1).max(65535).default(DEFAULT_DNS_PORT),
+const networkSchema = z.object({
+  allow: networkFields.allowNet.unwrap().default(["*"])
+    .describe("what VMs may reach that say nothing themselves: `HOST[:PORT]` (docs/networking.md)"),
+  dns_port: z.number().int().min(1).max(65535).default(DEFAULT_DNS_PORT)
+    .describe("of the name server on 127.0.0.1 that answers for `.vm`; read at the daemon's start"),
 }).strict();
 
 /** Coding agents in VMs that editors talk to. */
-export const acpSchema = z.object({
-  /** Program and arguments, in the guest. */
-  command: z.array(z.string().min(1)).min(1, "name a program").optional(),
+const acpSchema = z.object({
+  command: z.array(z.string().min(1)).min(1, "name a program").optional()
+    .describe("the coding agent that `banger vm acp` runs in the VM: program and arguments"),
 }).strict();
 
 export const configSchema = z.object({
@@ -111,7 +117,8 @@ export const configSchema = z.object({
   defaults: defaultsSchema.default({}),
   vmm: vmmSchema.default({}),
   disks: disksSchema.default({}),
-  file_sync: z.array(fileSyncSchema).default([]),
+  file_sync: z.array(fileSyncSchema).default([])
+    .describe("files and directories that every VM gets at each start: see below"),
   agents: agentsSchema.default({ credentials: [] }),
   network: networkSchema.default({ allow: ["*"], dns_port: DEFAULT_DNS_PORT }),
   trash: trashSchema.default({}),

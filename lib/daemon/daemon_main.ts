@@ -136,11 +136,7 @@ async function wire(parts: Parts) {
   });
   await images.recover();
   await sources.cleanUp();
-  const kernels = new KernelStore(
-    host,
-    { kernelsDirectory: paths.kernelsDirectory, cacheDirectory: paths.cacheDirectory },
-    { buildDisk: diskBuilder(host), unzstd, http },
-  );
+  const kernels = kernelStore(host, paths, http);
   await kernels.cleanUp();
   await ensureClientKey(host.files, paths);
   const operations = new Operations(host);
@@ -162,10 +158,7 @@ async function wire(parts: Parts) {
     settings: async () =>
       vmSettings(await readConfig(host.files, paths.configFile), self.environment("HOME")),
     ensureImage: (name, progress, signal) => images.ensure(name, progress, signal),
-    ensureKernel: async (name: string, progress: Progress, signal: AbortSignal) => {
-      const parsed = parseKernelName(name);
-      return await kernels.find(parsed) ?? await kernels.pull(parsed, progress, signal);
-    },
+    ensureKernel: (name, progress, signal) => ensureKernel(kernels, name, progress, signal),
     defaultAllowNet: async () => (await readConfig(host.files, paths.configFile)).network.allow,
     relayCommand: (options) => ({ program: self.executable, args: relayArguments(options) }),
     ...(vhostDeviceVsock ? { vhostDeviceVsock } : {}),
@@ -191,6 +184,16 @@ async function wire(parts: Parts) {
     shutdown,
   });
   return { vms, deps, operations, app: routes(services, host.log) };
+}
+
+function kernelStore(host: Host, { kernelsDirectory, cacheDirectory }: Paths, http: HttpClient): KernelStore {
+  const tools = { buildDisk: diskBuilder(host), unzstd, http };
+  return new KernelStore(host, { kernelsDirectory, cacheDirectory }, tools);
+}
+
+async function ensureKernel(kernels: KernelStore, name: string, progress: Progress, signal: AbortSignal) {
+  const parsed = parseKernelName(name);
+  return await kernels.find(parsed) ?? await kernels.pull(parsed, progress, signal);
 }
 
 /** @param takenIn VMs whose row was made again */

@@ -8,7 +8,7 @@ import type { Store } from "../store/store.ts";
 const DNS_ADDRESS = "127.0.0.1";
 
 /** The names of running VMs as the database has them, read again only after it has changed. */
-export class VmNames implements Names {
+class VmNames implements Names {
   readonly #store: Store;
   #changes = -1;
   #byName = new Map<string, string>();

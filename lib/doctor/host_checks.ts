@@ -64,6 +64,10 @@ async function checkUserNamespaces({ host, uid, userName }: DoctorWorld): Promis
   const check = "user namespaces";
   if (uid === 0) return [{ check, severity: "ok", found: "not needed: this is root" }];
   const meaning = "recipe images (debian-bookworm from packages) cannot be made without root; others can";
+  if (await host.processes.which("newuidmap") === undefined) {
+    const remedy = "sudo apt-get install uidmap";
+    return [{ check, severity: "note", found: "newuidmap is not installed", meaning, remedy }];
+  }
   const subordinate = await host.files.stat("/etc/subuid")
     ? await host.files.readText("/etc/subuid", MAX_SMALL_FILE_BYTES)
     : "";

@@ -93,6 +93,7 @@ export function buildDirectory(
  * Inner nodes between the root and so many leaves.
  *
  * @throws {BangerError} `no_space` beyond what two levels hold: a third needs a feature (large_dir)
+ * Exported for tests.
  */
 export function indexNodeCount(leafCount: number): number {
   if (leafCount <= ROOT_LIMIT) return 0;

@@ -6,7 +6,6 @@
 export const BLOCK_SIZE = 4096;
 export const BLOCKS_PER_GROUP = 32768;
 export const INODE_SIZE = 256;
-export const INODES_PER_BLOCK = BLOCK_SIZE / INODE_SIZE;
 export const DESCRIPTOR_SIZE = 64;
 export const DESCRIPTORS_PER_BLOCK = BLOCK_SIZE / DESCRIPTOR_SIZE;
 /** `i_blocks` counts these. */

@@ -38,7 +38,10 @@ export function backupGroups(groupCount: number): number[] {
   return [...groups].filter((group) => group < groupCount).sort((a, b) => a - b);
 }
 
-/** Journal blocks as mke2fs chooses them, at most 64 MiB; 0 for disks too small for one. */
+/**
+ * Journal blocks as mke2fs chooses them, at most 64 MiB; 0 for disks too small for one.
+ * Exported for tests.
+ */
 export function journalBlocksFor(blockCount: number): number {
   if (blockCount < 2048) return 0;
   if (blockCount < 32768) return 1024;

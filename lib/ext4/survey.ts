@@ -25,7 +25,7 @@ import { MAX_SECONDS, MIN_SECONDS } from "./inode.ts";
 import { packXattrs } from "./xattr.ts";
 import type { XattrBlocks } from "./xattr_blocks.ts";
 
-export const LOST_AND_FOUND = byteStringOfText("lost+found");
+const LOST_AND_FOUND = byteStringOfText("lost+found");
 /** As mke2fs makes it: e2fsck fills it without having to allocate. */
 export const LOST_AND_FOUND_BLOCKS = 4;
 const MAX_SYMLINK_BYTES = 4095;

@@ -35,8 +35,6 @@ export interface CatalogEntry {
 export const CATALOG: readonly CatalogEntry[] = catalogSchema.parse(entries)
   .map(({ name, ...rest }) => ({ name: parseImageName(name), ...rest }));
 
-export const DEFAULT_IMAGE: ImageName = CATALOG[0]!.name;
-
 /** @throws {BangerError} `not_found` with what there is */
 export function getCatalogEntry(name: string, catalog: readonly CatalogEntry[] = CATALOG): CatalogEntry {
   const entry = catalog.find((candidate) => candidate.name === name);

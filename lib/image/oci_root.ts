@@ -35,7 +35,7 @@ export function ociRoot(found: FoundImage, digest: string): RootSource {
 }
 
 /** How the image wants to be run; where it says nothing, as a developer expects a machine to be. */
-export function imageConfig(config: OciConfig | undefined): ImageConfig {
+function imageConfig(config: OciConfig | undefined): ImageConfig {
   if (config === undefined) return PLAIN_CONFIG;
   return {
     user: config.user || PLAIN_CONFIG.user,

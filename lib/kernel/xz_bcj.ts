@@ -186,7 +186,7 @@ const BIT_NUMBER = [0, 1, 2, 2, 3, 3, 3, 3] as const;
  *
  * Source: xz-embedded linux/lib/xz/xz_dec_bcj.c, bcj_x86 (public domain)
  */
-export function undoX86Filter(bytes: Uint8Array): void {
+function undoX86Filter(bytes: Uint8Array): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const isEdge = (byte: number) => byte === 0x00 || byte === 0xff;
   let previousAt = -1;

@@ -11,7 +11,7 @@ import type { VmState } from "../base/states.ts";
 import { TRANSITIONS } from "../base/states.ts";
 
 /** What an image runs by default, as its configuration says (OCI image-spec, config.md). */
-export const imageConfigSchema = z.object({
+const imageConfigSchema = z.object({
   user: z.string(),
   environment: z.record(z.string(), z.string()),
   workingDirectory: z.string(),
@@ -51,7 +51,7 @@ export const imageRecordSchema = z.object({
 });
 export type ImageRecord = z.infer<typeof imageRecordSchema>;
 
-export const vmSpecSchema = z.object({
+const vmSpecSchema = z.object({
   imageName: z.string(),
   kernelName: z.string().transform((name) => name as KernelName),
   cpus: z.number().int(),
@@ -77,13 +77,13 @@ export type VmSpec = z.infer<typeof vmSpecSchema>;
  * What carries the root disk's writes: blocks shared with the image (`reflink`), an overlay file (`qcow2`), a
  * device-mapper snapshot, or a copy of the whole image, holes kept.
  */
-export const rootDiskModeSchema = z.enum(["reflink", "qcow2", "dm-snapshot", "copy"]);
+const rootDiskModeSchema = z.enum(["reflink", "qcow2", "dm-snapshot", "copy"]);
 export type RootDiskMode = z.infer<typeof rootDiskModeSchema>;
 
 const rootDiskFileSchema = z.string().regex(/^[a-z0-9.-]+$/);
 
 /** A root disk, and what it is of. */
-export const rootOfImageSchema = z.object({
+const rootOfImageSchema = z.object({
   imageId: z.string().transform((id) => id as ImageId),
   imageName: z.string(),
   kernelName: z.string().transform((name) => name as KernelName),

@@ -12,7 +12,10 @@ export interface ProcessStat {
   readonly startTimeTicks: number;
 }
 
-/** @param text content of /proc/PID/stat; the second field, in parentheses, may hold anything (proc(5)) */
+/**
+ * @param text content of /proc/PID/stat; the second field, in parentheses, may hold anything (proc(5))
+ * Exported for tests.
+ */
 export function parseProcessStat(text: string): ProcessStat | undefined {
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
   const [state, parentPid] = fields;
@@ -29,7 +32,7 @@ export function parseProcessStat(text: string): ProcessStat | undefined {
 }
 
 /** @returns undefined where the process is gone (a zombie is gone) */
-export function readProcessStat(pid: number): ProcessStat | undefined {
+function readProcessStat(pid: number): ProcessStat | undefined {
   try {
     const stat = parseProcessStat(readKernelText(`/proc/${pid}/stat`));
     return stat && stat.state !== "Z" && stat.state !== "X" ? stat : undefined;
@@ -40,7 +43,7 @@ export function readProcessStat(pid: number): ProcessStat | undefined {
   }
 }
 
-export function readBootId(): string {
+function readBootId(): string {
   return readKernelText("/proc/sys/kernel/random/boot_id").trim();
 }
 

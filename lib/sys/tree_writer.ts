@@ -23,21 +23,8 @@ export function openTreeWriter(root: string): TreeWriter {
     () => checked("open", libc().open(cString(root), O_PATH | O_DIRECTORY | O_CLOEXEC, 0)),
   );
   let isOpen = true;
-  const inParent = <T>(
-    verb: string,
-    path: ByteString,
-    act: (parent: number, name: Uint8Array<ArrayBuffer>) => T,
-  ) =>
-    attempt(verb, quoteBytes(path), () => {
-      const slash = path.lastIndexOf("/");
-      const parentPath = slash < 0 ? HERE : path.slice(0, slash) as ByteString;
-      const parent = openBeneath(descriptor, parentPath, O_PATH | O_DIRECTORY);
-      try {
-        return act(parent, byteCString(path.slice(slash + 1) as ByteString));
-      } finally {
-        libc().close(parent);
-      }
-    });
+  const inParent = (verb: string, path: ByteString, act: ActInParent) =>
+    withParent(descriptor, verb, path, act);
   return {
     kind: (path) => kindOf(descriptor, path),
     makeDirectory(path) {
@@ -56,16 +43,10 @@ export function openTreeWriter(root: string): TreeWriter {
       });
     },
     link(existing, path) {
-      inParent(
-        "link",
-        existing,
-        (fromParent, fromName) =>
-          inParent(
-            "make",
-            path,
-            (parent, name) => checked("linkat", libc().linkat(fromParent, fromName, parent, name, 0)),
-          ),
-      );
+      const [from, to] = [{ verb: "link", path: existing }, { verb: "make", path }];
+      inBothParents(descriptor, from, to, (fromParent, fromName, parent, name) => {
+        checked("linkat", libc().linkat(fromParent, fromName, parent, name, 0));
+      });
     },
     finishDirectory: (path, attributes) =>
       attempt("finish", quoteBytes(path), () => {
@@ -77,31 +58,65 @@ export function openTreeWriter(root: string): TreeWriter {
         }
       }),
     rename(from, to) {
-      inParent(
-        "move",
-        from,
-        (fromParent, fromName) =>
-          inParent(
-            "replace",
-            to,
-            (parent, name) => checked("renameat", libc().renameat(fromParent, fromName, parent, name)),
-          ),
-      );
+      const [old, wanted] = [{ verb: "move", path: from }, { verb: "replace", path: to }];
+      inBothParents(descriptor, old, wanted, (fromParent, fromName, parent, name) => {
+        checked("renameat", libc().renameat(fromParent, fromName, parent, name));
+      });
     },
     removeFile(path) {
-      inParent("remove", path, (parent, name) => {
-        try {
-          checked("unlinkat", libc().unlinkat(parent, name, 0));
-        } catch (thrown) {
-          if (!(thrown instanceof SystemCallError && thrown.code === "ENOENT")) throw thrown;
-        }
-      });
+      inParent("remove", path, removeName);
     },
     [Symbol.dispose]() {
       if (isOpen) libc().close(descriptor);
       isOpen = false;
     },
   };
+}
+
+type ActInParent = (parent: number, name: Uint8Array<ArrayBuffer>) => void;
+
+/** @param verb for the text of a failure */
+function withParent(root: number, verb: string, path: ByteString, act: ActInParent): void {
+  attempt(verb, quoteBytes(path), () => {
+    const slash = path.lastIndexOf("/");
+    const parentPath = slash < 0 ? HERE : path.slice(0, slash) as ByteString;
+    const parent = openBeneath(root, parentPath, O_PATH | O_DIRECTORY);
+    try {
+      act(parent, byteCString(path.slice(slash + 1) as ByteString));
+    } finally {
+      libc().close(parent);
+    }
+  });
+}
+
+/** Fine if it is absent. */
+function removeName(parent: number, name: Uint8Array<ArrayBuffer>): void {
+  try {
+    checked("unlinkat", libc().unlinkat(parent, name, 0));
+  } catch (thrown) {
+    if (!(thrown instanceof SystemCallError && thrown.code === "ENOENT")) throw thrown;
+  }
+}
+
+/** Two names, each of which its parent's descriptor keeps inside. */
+function inBothParents(
+  root: number,
+  from: { verb: string; path: ByteString },
+  to: { verb: string; path: ByteString },
+  act: (
+    fromParent: number,
+    fromName: Uint8Array<ArrayBuffer>,
+    parent: number,
+    name: Uint8Array<ArrayBuffer>,
+  ) => void,
+): void {
+  withParent(
+    root,
+    from.verb,
+    from.path,
+    (fromParent, fromName) =>
+      withParent(root, to.verb, to.path, (parent, name) => act(fromParent, fromName, parent, name)),
+  );
 }
 
 function kindOf(root: number, path: ByteString): ReturnType<TreeWriter["kind"]> {

@@ -19,8 +19,12 @@ export interface Collected {
   readonly notes: readonly string[];
 }
 
-/** They go through the guest's memory at boot: settings and credentials fit, repositories and caches do not. */
+/**
+ * They go through the guest's memory at boot: settings and credentials fit, repositories and caches do not.
+ * Exported for tests.
+ */
 export const MAX_SYNCED_BYTES = 16 * MIB;
+/** Exported for tests. */
 export const MAX_SYNCED_ENTRIES = 4096;
 const MAX_DEPTH = 32;
 /** Set-user-id and its kin are no one's settings. */

@@ -43,13 +43,14 @@ export async function obstacleToSnapshots(
 }
 
 /** The device of a snapshot while it is attached. */
-export function snapshotDevice({ name }: Pick<Snapshot, "name">): string {
+function snapshotDevice({ name }: Pick<Snapshot, "name">): string {
   return `/dev/mapper/${name}`;
 }
 
 /**
  * What the file of changes must hold so that it is never full: every chunk of the disk, the table of where they
  * lie, and a header. Source: Linux drivers/md/dm-snap-persistent.c
+ * Exported for tests.
  */
 export function changesFileBytes(sizeBytes: number): number {
   const chunks = Math.ceil(sizeBytes / CHUNK_BYTES);

@@ -19,7 +19,7 @@ export async function chooseAcceleration(host: Pick<Host, "files">): Promise<Acc
   return decideAcceleration(await readCpuInfo(host), await probeKvmDevice(host));
 }
 
-/** @param cpuInfo content of /proc/cpuinfo */
+/** @param cpuInfo content of /proc/cpuinfo. Exported for tests. */
 export function decideAcceleration(cpuInfo: string, device: KvmDevice): Acceleration {
   const flags = processorFlags(cpuInfo);
   const extension = ["vmx", "svm"].find((flag) => flags.has(flag));

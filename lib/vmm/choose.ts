@@ -48,7 +48,7 @@ export async function chooseDriver(
   return decideDriver(wishes, { acceleration, firecrackerPath, firecrackerVersion });
 }
 
-/** As `chooseDriver`. Pure. */
+/** As `chooseDriver`. Pure. Exported for tests. */
 export function decideDriver(wishes: DriverWishes, facts: DriverFacts): DriverChoice {
   const { acceleration } = facts;
   if (wishes.requested === "qemu") return { driver: "qemu", acceleration, why: "it was asked for" };

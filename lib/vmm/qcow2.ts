@@ -36,6 +36,7 @@ export interface OverlaySpec {
  * @returns the whole file, always complete clusters
  * @throws {BangerError} `invalid_argument`
  * Source: QEMU docs/interop/qcow2.txt
+ * Exported for tests.
  */
 export function encodeOverlay({ backingPath, virtualSizeBytes }: OverlaySpec): Uint8Array<ArrayBuffer> {
   const name = checkedBackingName(backingPath);

@@ -2,7 +2,7 @@ import type { Clock } from "../base/host.ts";
 import { formatDuration } from "../base/units.ts";
 import type { Machine } from "./driver.ts";
 
-/** What banger's initramfs prints first. */
+/** What banger's initramfs prints first. Exported for tests. */
 export const BOOT_MARKER = "banger-init: start";
 
 export interface BootLimits {
@@ -17,6 +17,7 @@ export interface BootLimits {
   readonly agentWallMs: number;
 }
 
+/** Exported for tests. */
 export const DEFAULT_BOOT_LIMITS: BootLimits = {
   markerCpuMs: 12_000,
   markerWallMs: 90_000,
@@ -38,7 +39,7 @@ export type BootVerdict =
   | { readonly kind: "hung"; readonly reason: string }
   | { readonly kind: "dead"; readonly reason: string };
 
-/** Judges a boot whose agent has not answered yet. Pure. */
+/** Judges a boot whose agent has not answered yet. Pure. Exported for tests. */
 export function judgeBoot(observation: BootObservation, limits: BootLimits): BootVerdict {
   const { elapsedMs, cpuTimeMs, markerSeenMs } = observation;
   const where = markerSeenMs === undefined ? "before its init started" : "after its init started";

@@ -84,7 +84,7 @@ export function isPartialClone(config: GitConfig): boolean {
   return config.find("extensions.partialclone") !== undefined;
 }
 
-/** Where the user's own repository comes from, without a password. */
+/** Where the user's own repository comes from, without a password. Exported for tests. */
 export function originUrl(config: GitConfig): ByteString | undefined {
   const url = config.find(`remote.${REMOTE}.url`);
   return url === undefined ? undefined : withoutPassword(url);

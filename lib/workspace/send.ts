@@ -12,7 +12,7 @@ import { tarEnd, type TarEntry, tarHeader, tarPadding } from "./tar_stream.ts";
 /** What the repository lies in: the work disk of every guest. */
 export const GUEST_HOME = "/root";
 /** Where the repository lies in every guest. */
-export const GUEST_REPOSITORY = "/root/repo";
+const GUEST_REPOSITORY = "/root/repo";
 /** Of a plain directory that was copied: it gets no `.git`, and is compared by one beside it. */
 export const COPY_GIT_DIRECTORY = ".banger/copy.git";
 /** The names that were sent, so that a refresh can take back what is gone outside. */
@@ -92,7 +92,7 @@ export async function sendRepository(
 }
 
 /** Everything below the guest's /root. A `.git` comes last: what is cut off is no repository. */
-export async function* repositoryTar(
+async function* repositoryTar(
   { files }: { readonly files: Pick<Files, "readStream" | "stat"> },
   parts: readonly SentPart[],
   now: number,

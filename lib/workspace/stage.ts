@@ -15,7 +15,7 @@ import type { Repository } from "./repository.ts";
 import type { Survey } from "./survey.ts";
 
 /** As many commits as most work looks back on. */
-export const DEPTH = 10;
+const DEPTH = 10;
 /** Names the tree that was sent, in banger's own copy. */
 export const BASE_REF = "refs/banger/base";
 const MAX_GIT_FILE_BYTES = 16 * 1024 * 1024;

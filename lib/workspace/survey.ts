@@ -94,8 +94,3 @@ export function refuseSubmodules({ submodules }: Survey, full: boolean): void {
     "Send all of it: add --full",
   );
 }
-
-/** Of all that is sent. */
-export function totalBytes({ present }: Survey): number {
-  return present.reduce((sum, { stat }) => sum + stat.sizeBytes, 0);
-}

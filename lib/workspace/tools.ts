@@ -144,9 +144,6 @@ async function rustChannel(text: string): Promise<Pins> {
   return [["rust", record((await parseToml(text)).toolchain).channel]];
 }
 
-/** Where the installation tells what it does: in the guest. */
-export const TOOLS_LOG = "/root/.banger/tools.log";
-
 /**
  * $1: home; the others: `tool@version`. Returns at once. mise's own settings in the repository are not read:
  * they could name scripts. Tools that the image has stay before those that come this way.

@@ -58,7 +58,10 @@ async function requireTools(): Promise<void> {
   );
 }
 
-/** What a merged configuration must say, line by line: a dependency that is missing drops options silently. */
+/**
+ * What a merged configuration must say, line by line: a dependency that is missing drops options silently.
+ * Exported for tests.
+ */
 export function unmetOptions(fragment: string, config: string): string[] {
   const settings = new Map(
     config.split("\n").flatMap((line) => {

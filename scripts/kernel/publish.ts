@@ -50,7 +50,7 @@ async function run(program: string, args: readonly string[]): Promise<void> {
 }
 
 /** The same store entry gives the same bytes: members in order, no times, no owners, one compressing thread. */
-export async function packBundle(
+async function packBundle(
   directory: string,
   manifest: KernelManifest,
   outputDirectory: string,
@@ -107,12 +107,12 @@ async function checkPublished(url: string, packed: Packed): Promise<void> {
 }
 
 /** @returns the catalog with the entry in its place; an entry of that name is replaced */
-export function withEntry(catalog: readonly CatalogEntry[], entry: CatalogEntry): readonly CatalogEntry[] {
+function withEntry(catalog: readonly CatalogEntry[], entry: CatalogEntry): readonly CatalogEntry[] {
   const others = catalog.filter(({ name }) => name !== entry.name);
   return parseCatalog([...others, entry].sort((a, b) => a.name < b.name ? -1 : 1));
 }
 
-/** @returns what goes into the catalog */
+/** @returns what goes into the catalog. Exported for tests. */
 export async function publishKernel(options: PublishOptions): Promise<CatalogEntry> {
   const { say } = options;
   const name = parseKernelName(options.name);

@@ -183,7 +183,7 @@ async function isFree(path: string): Promise<boolean> {
   return lock !== undefined;
 }
 
-export async function* filesBelow(directory: string): AsyncGenerator<string> {
+async function* filesBelow(directory: string): AsyncGenerator<string> {
   for (const name of await host.files.list(directory)) {
     const path = `${directory}/${name}`;
     if ((await host.files.stat(path))?.kind === "directory") yield* filesBelow(path);

@@ -13,7 +13,7 @@ import {
 import { World } from "./world.ts";
 
 /** The daemon answers within that time of its start, whatever it finds. */
-export const RECONCILE_MS = 5000;
+const RECONCILE_MS = 5000;
 /** For a plan whose effect comes after the answer. */
 const LATE_MS = 300;
 

@@ -70,8 +70,6 @@ const STATVFS_FIELDS = 11;
 const STATVFS_BYTES = 256;
 const DIRENT_NAME_AT = 19;
 const DIRENTS_BYTES = 32 * 1024;
-/** /proc's links and others have no end. */
-export const MAX_NAME_BYTES = 255;
 
 /** Ends in a NUL, as C wants it. */
 export type CPath = Uint8Array<ArrayBuffer>;

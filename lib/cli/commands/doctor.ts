@@ -40,7 +40,7 @@ async function showFixes({ terminal }: Context, findings: readonly Finding[]): P
   await print(terminal, lines.map(visible).join("\n"));
 }
 
-/** One line each; what is not well has its meaning and its remedy below it. */
+/** One line each; what is not well has its meaning and its remedy below it. Exported for tests. */
 export function formatFindings(findings: readonly Finding[]): string {
   const width = Math.max(...findings.map(({ check }) => check.length)) + 2;
   const indent = " ".repeat(LABEL_COLUMNS + width);

@@ -31,6 +31,7 @@ const list: Command = {
   },
 };
 
+/** Exported for tests. */
 export function operationTable(operations: readonly OperationView[], nowMs: number): string {
   return table(
     ["ID", "WHAT", "STATE", "SINCE", "STAGE OR RESULT"],

@@ -151,6 +151,7 @@ function nothingToChange(): BangerError {
   );
 }
 
+/** Exported for tests. */
 export function changeTable(plan: readonly PlannedChangeView[]): string {
   if (plan.length === 0) return "Nothing would change";
   return table(
@@ -159,6 +160,7 @@ export function changeTable(plan: readonly PlannedChangeView[]): string {
   );
 }
 
+/** Exported for tests. */
 export function changeLines(name: string, plan: readonly PlannedChangeView[]): string[] {
   if (plan.length === 0) return [`banger: VM ${name} is so already`];
   const lines = plan.map(({ setting, from, to, takesEffect }) =>

@@ -111,7 +111,7 @@ async function* readStdin({ terminal }: Context): AsyncGenerator<Uint8Array> {
 }
 
 /** What did not come as it was in the guest: never silently. */
-export function notes({ skipped, stripped, leaving }: Received): string[] {
+function notes({ skipped, stripped, leaving }: Received): string[] {
   const all: [number, string][] = [
     [skipped, "devices, pipes or sockets were left out"],
     [stripped, "files lost their setuid, setgid or sticky bit"],

@@ -58,6 +58,7 @@ export function stateText({ state, paused }: VmView): string {
   return paused ? `${state} (paused: host disk)` : state;
 }
 
+/** Exported for tests. */
 export function vmTable(vms: readonly VmView[], nowMs: number): string {
   return table(
     ["NAME", "STATE", "IMAGE", "CPUS", "MEMORY", "DISK", "ADDRESS", "AGE"],
@@ -74,6 +75,7 @@ export function vmTable(vms: readonly VmView[], nowMs: number): string {
   );
 }
 
+/** Exported for tests. */
 export function removedTable(vms: readonly VmView[], nowMs: number): string {
   const oldestLast = vms.toSorted((a, b) =>
     Date.parse(b.removed?.at ?? "") - Date.parse(a.removed?.at ?? "")

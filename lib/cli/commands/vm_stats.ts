@@ -82,6 +82,7 @@ export type Load = VmStatsView & {
   readonly cpuPercent?: number;
 };
 
+/** Exported for tests. */
 export function withLoad(before: readonly VmStatsView[], now: readonly VmStatsView[]): Load[] {
   return now.map((look) => {
     const earlier = before.find(({ name }) => name === look.name);
@@ -106,6 +107,7 @@ async function show({ terminal }: Context, input: Input, loads: readonly Load[])
   await terminal.writeStdout(new TextEncoder().encode(`${clear}${statsTable(loads)}\n`));
 }
 
+/** Exported for tests. */
 export function statsTable(loads: readonly Load[]): string {
   return table(
     ["NAME", "STATE", "CPU", "LOAD", "MEMORY (IN GUEST)", "DISK", "/", "/ROOT", "PROCESSES"],
@@ -162,12 +164,14 @@ const health: Command = {
   },
 };
 
+/** Exported for tests. */
 export function healthExitCode(all: readonly VmHealthView[]): number {
   if (all.every(({ isHealthy }) => isHealthy)) return 0;
   const runs = all.some(({ isHealthy, vmm }) => !isHealthy && vmm !== undefined);
   return runs ? ERRORS.guest_unreachable.exit : ERRORS.wrong_state.exit;
 }
 
+/** Exported for tests. */
 export function healthText({ name, state, isHealthy, problem, vmm, agent }: VmHealthView): string {
   return fields([
     ["VM", name],

@@ -1,8 +1,9 @@
 import { BangerError } from "../../base/errors.ts";
 
-/** All of both lines: what a user adds to one makes it another line. */
+/** All of both lines: what a user adds to one makes it another line. Exported for tests. */
 export const BEGIN =
   "# >>> banger: ssh NAME.vm (banger ssh-config uninstall takes these lines out again) >>>";
+/** Exported for tests. */
 export const END = "# <<< banger <<<";
 
 /** Text of a file, one character for each byte: what banger does not understand stays as it is. */

@@ -27,7 +27,7 @@ export interface OutputSink {
   lost?(bytes: number): Promise<void>;
 }
 
-/** A command that did not start in the guest. */
+/** A command that did not start in the guest. Exported for tests. */
 export class CommandNotStarted extends BangerError {
   /** As a shell would give it: 127 not found, 126 not executable, 125 else. */
   readonly commandExitCode: number;

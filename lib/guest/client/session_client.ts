@@ -29,7 +29,7 @@ export interface AttachOptions {
   readonly size?: TerminalSize;
 }
 
-/** The sessions of one guest; see `wire/sessions.ts`. */
+/** The sessions of one guest; see `wire/sessions.ts`. Exported for tests. */
 export class SessionClient {
   readonly #agent: AgentClient;
 

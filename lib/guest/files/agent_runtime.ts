@@ -6,7 +6,7 @@
 import { byteStringOfText, type ContentSink, type DirectoryInode, rootOwned } from "../../base/tree.ts";
 import { insertFile, storeBytes } from "../../base/tree_paths.ts";
 
-export const RUNTIME_DIRECTORY = "/usr/local/lib/banger";
+const RUNTIME_DIRECTORY = "/usr/local/lib/banger";
 /** Short, since it takes the place of the loader's own path inside the agent. */
 export const RUNTIME_LOADER_PATH = `${RUNTIME_DIRECTORY}/ld`;
 export const RUNTIME_AGENT_PATH = `${RUNTIME_DIRECTORY}/agent`;

@@ -23,10 +23,11 @@ export interface AgentBinary {
   open(): AsyncIterable<Uint8Array>;
 }
 
+/** Exported for tests. */
 export const AGENT_PATH = "/usr/local/bin/banger-vsock-agent";
-export const NETWORK_BOOTSTRAP_PATH = "/usr/local/libexec/banger-network-bootstrap";
-export const FIRST_BOOT_PATH = "/usr/local/libexec/banger-first-boot";
-export const FIRST_BOOT_MARKER_PATH = "/var/lib/banger/first-boot-pending";
+const NETWORK_BOOTSTRAP_PATH = "/usr/local/libexec/banger-network-bootstrap";
+const FIRST_BOOT_PATH = "/usr/local/libexec/banger-first-boot";
+const FIRST_BOOT_MARKER_PATH = "/var/lib/banger/first-boot-pending";
 
 const UNIT_DIRECTORY = "/etc/systemd/system";
 const UNITS = {
@@ -35,7 +36,7 @@ const UNITS = {
   "banger-first-boot.service": FIRST_BOOT_UNIT,
 } as const;
 
-/** Every text file that goes into an image, by absolute path. */
+/** Every text file that goes into an image, by absolute path. Exported for tests. */
 export const GUEST_TEXTS: readonly { path: string; mode: number; text: string }[] = [
   { path: NETWORK_BOOTSTRAP_PATH, mode: 0o755, text: NETWORK_BOOTSTRAP },
   { path: FIRST_BOOT_PATH, mode: 0o755, text: FIRST_BOOT },

@@ -32,6 +32,7 @@ export function knownHostsLine(vmName: VmName, publicKey: string): string {
  * machine that cannot show it is refused; a guest never gets the user's agent or X display.
  *
  * Source: ssh_config(5)
+ * Exported for tests.
  */
 export function sshSettings(target: SshTarget): ReadonlyMap<string, string> {
   return new Map([

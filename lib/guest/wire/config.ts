@@ -7,8 +7,6 @@ import { BangerError } from "../../base/errors.ts";
 export const GUEST_CONFIG_PATH = "/run/banger/config.json";
 /** Where KEY=VALUE lines for every command lie; see `lib/guest/config`. */
 export const GUEST_ENVIRONMENT_PATH = "/run/banger/environment";
-/** Far more than any has. */
-export const MAX_GUEST_CONFIG_BYTES = 256 * 1024;
 
 export interface GuestConfig {
   /** Raised when an older agent could not understand it. */
@@ -32,7 +30,7 @@ export interface GuestConfig {
  * @param value parsed JSON from the config disk; unknown fields are left out, so a newer host may add some
  * @throws {BangerError} `corrupt_data` naming the first field that is wrong
  */
-export function parseGuestConfig(value: unknown): GuestConfig {
+function parseGuestConfig(value: unknown): GuestConfig {
   const config = record(value, "the whole");
   if (config.schemaVersion !== 1) throw wrong("schemaVersion", "this agent knows 1 only");
   const defaults = record(config.defaults, "defaults");

@@ -44,11 +44,12 @@ echo 'path-include=/usr/share/doc/*/copyright' >> "$1"${BUILD_SETTINGS} &&
 rm -rf "$1"/usr/share/man/* "$1"/usr/share/locale/* "$1"/usr/share/doc/*`;
 
 const MAX_SOURCES_BYTES = 1024 * 1024;
+export const BOOKWORM_SUITE = "bookworm";
 
 /** Everything that mmdebstrap is asked for. @param sources lines of sources.list(5) */
 export function debianBookwormRoot(sources: readonly string[]): DebianRoot {
   return {
-    suite: "bookworm",
+    suite: BOOKWORM_SUITE,
     sources,
     packages: PACKAGES,
     // The disk is synced once it is whole; nothing of the directory outlives the build.
@@ -100,7 +101,7 @@ async function fill(
 }
 
 /** Every source that the host's apt has. */
-async function hostSources({ files }: Pick<Host, "files">): Promise<AptSource[]> {
+export async function hostSources({ files }: Pick<Host, "files">): Promise<AptSource[]> {
   const directory = "/etc/apt/sources.list.d";
   const names = (await files.list(directory)).filter((name) => /\.(list|sources)$/.test(name));
   const found: AptSource[] = [];

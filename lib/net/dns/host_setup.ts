@@ -93,7 +93,7 @@ export function detection(kind: SetupKind): readonly string[] {
   return ["true"];
 }
 
-/** dnsmasq(8), `--server=/domain/address#port` */
+/** dnsmasq(8), `--server=/domain/address#port`. Exported for tests. */
 export function dnsmasqConfig({ address, port }: Pick<SetupFacts, "address" | "port">): string {
   return `# Written by banger: its VMs' names.\nserver=/vm/${address}#${port}\n` +
     `server=/42.127.in-addr.arpa/${address}#${port}\n`;

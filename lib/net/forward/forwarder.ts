@@ -9,7 +9,10 @@ import { formatPublish, type PublishedPort } from "../../base/net_rules.ts";
 import type { Network, TcpListener } from "../../base/network.ts";
 import { pumpBoth } from "../pump.ts";
 
-/** Each is a socket of ours: 10,000 listeners in a guest must not use up what the process may open. */
+/**
+ * Each is a socket of ours: 10,000 listeners in a guest must not use up what the process may open.
+ * Exported for tests.
+ */
 export const MAX_FORWARDS = 256;
 const MAX_CONNECTIONS = 1024;
 /** Where ports below 1024 need root, 80 goes to 8080 and 443 to 8443. */

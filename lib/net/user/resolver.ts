@@ -170,7 +170,7 @@ export class GuestResolver {
   }
 }
 
-/** Source: resolv.conf(5): up to three are used; without one it is this host. */
+/** Source: resolv.conf(5): up to three are used; without one it is this host. Exported for tests. */
 export function nameServersOf(text: string): string[] {
   const servers = text.split("\n").map((line) => /^nameserver\s+(\S+)/.exec(line)?.[1] ?? "").filter(isIpv4);
   return servers.length > 0 ? servers.slice(0, 3) : ["127.0.0.1"];

@@ -15,7 +15,7 @@ export interface DecompressLimits {
  * deflate itself ends at 1032; text and machine code stay below 20, so that what is above 500 over a gigabyte
  * is zeros and was meant to be.
  */
-export const DEFAULT_DECOMPRESS_LIMITS: DecompressLimits = { maxOutputBytes: 2 ** 40, maxRatio: 500 };
+const DEFAULT_DECOMPRESS_LIMITS: DecompressLimits = { maxOutputBytes: 2 ** 40, maxRatio: 500 };
 const RATIO_COUNTS_FROM_BYTES = GIB;
 
 /** Long enough for every magic below. */
@@ -25,6 +25,7 @@ const SNIFF_BYTES = 6;
  * What the first bytes say. Media types lie about it, and for files there are none.
  *
  * @throws {BangerError} `invalid_argument` for formats that are recognised but not read
+ * Exported for tests.
  */
 export function sniffCompression(head: Uint8Array): Compression {
   const starts = (...magic: number[]) => magic.every((byte, i) => head[i] === byte);

@@ -26,10 +26,6 @@ export function parseJson(bytes: Uint8Array, what: string): Json {
   return new Parser(text, what).document();
 }
 
-export function corruptJson(what: string, why: string): BangerError {
-  return corrupt(what, why);
-}
-
 function corrupt(what: string, why: string, cause?: unknown): BangerError {
   return new BangerError("corrupt_data", `Cannot read ${what}: ${why}`, undefined, { cause });
 }

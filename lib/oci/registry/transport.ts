@@ -87,7 +87,7 @@ function unreachableHint({ baseUrl, registry }: Endpoint): string {
 }
 
 /** What the server asks for, within reason; else twice as long each time, from half of it to all of it. */
-export function waitMs(
+function waitMs(
   host: Pick<TransportHost, "clock" | "random">,
   response: Pick<HttpResponse, "header"> | undefined,
   attempt: number,

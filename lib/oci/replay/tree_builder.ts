@@ -26,7 +26,7 @@ export interface ReplayLimits {
   readonly maxContentBytes: number;
 }
 
-export const DEFAULT_REPLAY_LIMITS: ReplayLimits = {
+const DEFAULT_REPLAY_LIMITS: ReplayLimits = {
   maxEntries: 4_000_000,
   maxMetadataBytes: 512 * MIB,
   maxContentBytes: 2 ** 40,

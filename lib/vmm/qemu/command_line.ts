@@ -60,6 +60,7 @@ function accelerationArguments(acceleration: AccelerationKind): string[] {
 /**
  * What banger itself puts on every kernel's command line. `reboot=t` makes every reset a triple fault, which
  * `-no-reboot` turns into QEMU's end; `panic=-1` sends a panic down the same way at once.
+ * Exported for tests.
  */
 export function kernelCommandLine(kernel: KernelSpec, processor: GuestProcessor): string {
   const words = [

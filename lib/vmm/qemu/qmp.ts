@@ -51,6 +51,7 @@ export async function runQmpCommands(
 
 /**
  * One QMP conversation: JSON objects, one a line. Source: QEMU docs/interop/qmp-spec, sections 2.2 to 2.5.
+ * Exported for tests.
  */
 export class QmpSession {
   readonly #connection: Connection;

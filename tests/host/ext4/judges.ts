@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { dirname, join } from "node:path";
 import type { RandomAccessFile } from "../../../lib/base/host.ts";
 import type { DirectoryInode } from "../../../lib/base/tree.ts";
 import { type FilesystemOptions, type FilesystemSummary, FilesystemWriter } from "../../../lib/ext4/mod.ts";
@@ -53,9 +52,4 @@ export async function assertClean(disk: string): Promise<void> {
   const output = await run("e2fsck", "-fn", disk);
   const complaints = output.split("\n").filter((line) => !CALM_LINE.test(line));
   assert.deepEqual(complaints, [], output);
-}
-
-/** A sibling of this path. */
-export function beside(path: string, name: string): string {
-  return join(dirname(path), name);
 }

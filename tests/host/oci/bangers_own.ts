@@ -18,7 +18,7 @@ const PARENTS = [
   "var(/lib(/banger)?)?",
 ];
 
-export const BANGERS_OWN = new RegExp(`^(${[...FILES, ...MOUNT_POINTS, ...PARENTS].join("|")})$`);
+const BANGERS_OWN = new RegExp(`^(${[...FILES, ...MOUNT_POINTS, ...PARENTS].join("|")})$`);
 
 /** All that is expected is there, as it is expected, and nothing else but banger's own. */
 export function assertHolds(listing: Listing, expected: Listing): void {

@@ -43,7 +43,7 @@ export interface Observer {
 }
 
 /** This host's kernel. */
-export const HOST: Observer = {
+const HOST: Observer = {
   run,
   xattrs: (_directory, paths) => {
     using reader = xattrReader();

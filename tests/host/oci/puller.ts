@@ -16,7 +16,7 @@ import { temporaryDirectory } from "./tools.ts";
 // Opened once and for good by whoever locks a file first: here, so that no test seems to leak it.
 libc();
 
-export const SILENT = { stage: () => {}, update: () => {}, note: () => {} };
+const SILENT = { stage: () => {}, update: () => {}, note: () => {} };
 
 /** Everything that finding images needs, with a store in a directory. */
 export async function openImages(storeDirectory: string, settings: RegistrySettings = NO_REGISTRY_SETTINGS) {

@@ -94,7 +94,7 @@ export async function makeBench(options: { init?: readonly string[] } = {}): Pro
 }
 
 /** Runs what would run in a guest, here, with the host's busybox for the guest's. */
-export function localGuest(home: string): StartInGuest {
+function localGuest(home: string): StartInGuest {
   return async (argv) => {
     const child = new Deno.Command(await findBusybox(), {
       args: [...argv.slice(1)],

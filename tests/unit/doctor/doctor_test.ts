@@ -71,7 +71,7 @@ Deno.test("disk space: an error below what a VM needs, a warning below what is c
     assert.equal(await judge(2 ** 40), "ok");
   }));
 
-Deno.test("user namespaces: no subordinate ids, a kernel that refuses, and root", () =>
+Deno.test("user namespaces: no newuidmap, no subordinate ids, a kernel that refuses, and root", () =>
   withHome(async (_home, world) => {
     const judge = async (subordinate: string, code: number) => {
       const files = {
@@ -88,6 +88,8 @@ Deno.test("user namespaces: no subordinate ids, a kernel that refuses, and root"
     assert.match((await judge("other:100000:65536\n", 0)).remedy ?? "", /usermod --add-subuids .* somebody$/);
     assert.match((await judge("somebody:100000:65536\n", 1)).remedy ?? "", /unprivileged_userns_clone/);
     assert.equal((await judge("1000:100000:65536\n", 0)).severity, "ok");
+    const bare = withProcesses({ ...world, uid: 1000 }, { which: () => Promise.resolve(undefined) });
+    assert.match((await HOST_CHECKS["user namespaces"](bare))[0]?.remedy ?? "", /install uidmap/);
     assert.equal((await HOST_CHECKS["user namespaces"]({ ...world, uid: 0 }))[0]?.severity, "ok");
   }));
 

@@ -8,12 +8,12 @@ import { elfExecutable, tar, type TarMember } from "./fixtures.ts";
 
 export const URL_OF_BUNDLE = "https://kernels.test/mine.tar.zst";
 
-export function sha256(bytes: Uint8Array): string {
+function sha256(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 
 /** A zstd frame of raw blocks. Source: RFC 8878, sections 3.1.1 and 3.1.1.2 */
-export function storedZstd(content: Uint8Array): Uint8Array {
+function storedZstd(content: Uint8Array): Uint8Array {
   const header = new Uint8Array(9);
   const view = new DataView(header.buffer);
   view.setUint32(0, 0xfd2fb528, true);

@@ -54,7 +54,7 @@ export class RecordedProgress implements Progress {
 }
 
 /** Keeps contents in memory: a token is the content. */
-export class MemorySink implements ContentSink {
+class MemorySink implements ContentSink {
   begin() {
     const chunks: Uint8Array[] = [];
     return {

@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import type { Clock } from "../../../lib/base/host.ts";
 import type { HttpClient, HttpRequest, HttpResponse } from "../../../lib/base/http.ts";
-import { BangerError } from "../../../lib/base/errors.ts";
 import { Images } from "../../../lib/oci/images.ts";
 import { type Digest, digestOf } from "../../../lib/oci/model/digest.ts";
 import { parsePlatform } from "../../../lib/oci/model/platform.ts";
@@ -24,7 +23,7 @@ export interface Answer {
 export type Handler = (request: HttpRequest, count: number) => Answer | Promise<Answer>;
 
 /** Answers by URL; whatever was not scripted is a 404. */
-export class ScriptedHttp implements HttpClient {
+class ScriptedHttp implements HttpClient {
   readonly requests: HttpRequest[] = [];
   readonly #handlers = new Map<string, Handler>();
   readonly #counts = new Map<string, number>();
@@ -79,7 +78,7 @@ export class ScriptedHttp implements HttpClient {
 }
 
 /** Waits nothing and remembers how long it should have. */
-export class InstantClock implements Clock {
+class InstantClock implements Clock {
   readonly slept: number[] = [];
   nowMs = 1_700_000_000_000;
 
@@ -215,9 +214,4 @@ export async function scriptedWorld(
     },
     [Symbol.asyncDispose]: () => ends.disposeAsync(),
   };
-}
-
-export function assertCode(failure: unknown, code: string): asserts failure is BangerError {
-  assert(failure instanceof BangerError, `no BangerError but ${failure}`);
-  assert.equal(failure.code, code, failure.message);
 }

@@ -16,9 +16,9 @@ await realHost().processes.signal(
   "SIGTERM",
 );
 
-export const IMAGE_ID = "aabbccddeeff" as ImageId;
+const IMAGE_ID = "aabbccddeeff" as ImageId;
 
-export const IMAGE: ImageRecord = {
+const IMAGE: ImageRecord = {
   id: IMAGE_ID,
   name: "debian" as ImageName,
   source: "recipe:test",

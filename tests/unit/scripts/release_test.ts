@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { COMMANDS } from "../../lib/cli/commands/all.ts";
-import { cliDocument, manualPages } from "../../scripts/reference.ts";
-import { sbom } from "../../scripts/release.ts";
+import { COMMANDS } from "../../../lib/cli/commands/all.ts";
+import { cliDocument, manualPages } from "../../../scripts/reference.ts";
+import { sbom } from "../../../scripts/release.ts";
 
 Deno.test("every command that is shown has a place in the reference, and a manual page", () => {
   const document = cliDocument();
