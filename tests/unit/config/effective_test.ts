@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { renderSettings, settings } from "../../../lib/config/effective.ts";
 import { parseConfig } from "../../../lib/config/read.ts";
+import { configSchema } from "../../../lib/config/schema.ts";
 
 function effective(text: string) {
   const parsed = parseConfig(text);
@@ -37,4 +38,54 @@ location = "b.lan/hub"
     after.map(({ path, value }) => [path, value]),
     before.map(({ path, value }) => [path, value]),
   );
+});
+
+/** Every key of every table, with a value that is not the built-in one. */
+const COMPLETE = `
+[acp]
+command = ["agent", "--stdio"]
+[defaults]
+image = "alpine:3.20"
+kernel = "other"
+cpus = 3
+memory = "3G"
+disk = "3G"
+network = "none"
+root_disk = "copy"
+environment = { A = "1" }
+[vmm]
+driver = "qemu"
+firecracker = "/usr/bin/firecracker"
+[disks]
+reserve = "1G"
+[[file_sync]]
+host = "~/.vimrc"
+[agents]
+credentials = []
+[network]
+allow = ["example.com"]
+dns_port = 4242
+[trash]
+keep = "1h"
+[registries]
+insecure = ["a.lan"]
+mirrors = []
+`;
+
+Deno.test("every key that the schema knows is shown, and told in docs/configuration.md", async () => {
+  const documented = await Deno.readTextFile(new URL("../../../docs/configuration.md", import.meta.url));
+  const shown = effective(COMPLETE);
+  for (const [table, schema] of Object.entries(configSchema.shape)) {
+    const inner = schema.unwrap();
+    const keys = "shape" in inner ? Object.keys(inner.shape).map((key) => [table, key]) : [[table]];
+    for (const path of keys) {
+      const name = path.join(".");
+      const found = shown.find((setting) => path.every((part, index) => setting.path[index] === part));
+      assert.ok(
+        found?.line !== undefined || name === "file_sync",
+        `${name} is in the document above, and shown`,
+      );
+      assert.ok(documented.includes(`| \`${name}\` `), `${name} is documented`);
+    }
+  }
 });

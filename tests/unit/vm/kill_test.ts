@@ -71,3 +71,28 @@ Deno.test("kill makes a broken VM a stopped one; removing a running one needs fo
   const { state, brokenReason } = here.store.vms.get(ID);
   assert.deepEqual([state, brokenReason], ["stopped", undefined]);
 });
+
+for (
+  const [why, powerOff, said] of [
+    ["does not shut down in time", () => Promise.resolve(), /power cut: it did not shut down in time/],
+    [
+      "has an agent that does not answer",
+      () => Promise.reject(new BangerError("guest_unreachable", "no answer")),
+      /power cut: its agent does not answer/,
+    ],
+  ] as const
+) {
+  Deno.test(`stop of a VM that ${why} cuts its power and says so`, async () => {
+    await using here = await makeBench();
+    const service = new VmService({ ...here.deps, guest: { ...here.deps.guest, powerOff } });
+    const { id } = await here.addVm(ID, "web");
+    here.store.vms.transition("start", id, "starting");
+    here.store.vms.transition("start", id, "running", { machine: MACHINE_STATE });
+    service.running.add(id, { machine: idleMachine(), state: MACHINE_STATE });
+    const stop = work();
+    await service.stop("web", { force: false }, stop);
+    assert.match(stop.notes.join(), said);
+    assert.match(stop.notes.join(), /what was not yet synced may be lost/);
+    assert.match(here.store.vms.get(ID).lastExit ?? "", said);
+  });
+}
