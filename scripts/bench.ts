@@ -7,14 +7,28 @@ import { type Benchmark, measure, type Outcome } from "./bench/benchmark.ts";
 import { boot } from "./bench/boot.ts";
 import { cli } from "./bench/cli.ts";
 import { BANGER, run } from "./bench/commands.ts";
+import { create } from "./bench/disks.ts";
 import { exec } from "./bench/exec.ts";
+import { list } from "./bench/list.ts";
+import { parallel } from "./bench/parallel.ts";
 import { image } from "./bench/image.ts";
 import { network } from "./bench/network.ts";
 import { ext4 } from "./bench/ext4.ts";
 import { workspace } from "./bench/workspace.ts";
 import { build } from "./build.ts";
 
-const BENCHMARKS: readonly Benchmark[] = [cli, ext4, exec, boot, ...image, ...network, ...workspace];
+const BENCHMARKS: readonly Benchmark[] = [
+  cli,
+  list,
+  ext4,
+  exec,
+  boot,
+  parallel,
+  ...create,
+  ...image,
+  ...network,
+  ...workspace,
+];
 
 /** A name, or the beginning of several: `image` means all that begin with `image-`. */
 function isMeant(benchmark: Benchmark, name: string): boolean {

@@ -143,6 +143,11 @@ export interface ProcessIdentity {
   readonly executable: string;
 }
 
+export interface FoundProcess extends ProcessIdentity {
+  /** Arguments, each ended by a NUL. */
+  readonly commandLine: string;
+}
+
 export interface Processes {
   /** Runs to the end and captures. A missing program is `missing_tool`; a non-zero code is a result. */
   run(command: CommandLine, options?: RunOptions): Promise<RunResult>;
@@ -165,7 +170,7 @@ export interface Processes {
   /** @returns whether it is gone within `timeoutMs` */
   waitForExit(identity: ProcessIdentity, timeoutMs: number): Promise<boolean>;
   /** Those of our user with `fragment` in their command line, ourselves left out. */
-  findByCommandLine(fragment: string): Promise<ProcessIdentity[]>;
+  findByCommandLine(fragment: string): Promise<FoundProcess[]>;
   /** Absolute path of a program on PATH (and in the sbin directories). */
   which(program: string): Promise<string | undefined>;
 }

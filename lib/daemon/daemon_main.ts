@@ -31,6 +31,7 @@ import { VmRecordKeeper } from "../vm/record_keeper.ts";
 import { VmService } from "../vm/service.ts";
 import { removeTemporaryFiles } from "../vm/temporary_files.ts";
 import { hostDrivers } from "../vmm/drivers.ts";
+import { DiskUsage } from "./disk_usage.ts";
 import { guestProbe } from "./guest_probe.ts";
 import { relayArguments } from "./relay_main.ts";
 import { daemonServices } from "./services.ts";
@@ -148,18 +149,10 @@ async function wire(parts: Parts) {
     store,
     events,
     records: new VmRecordKeeper(host, paths, store),
-    drivers: hostDrivers(
-      host,
-      async () => vmmSettings(await readConfig(host.files, paths.configFile)),
-      ({ id }) => vmPaths(paths, id).metrics,
-    ),
+    ...configured(host, paths, self),
     guest: guestProbe(host),
-    trashKeepMs: async () => (await readConfig(host.files, paths.configFile)).trash.keep ?? TRASH_KEEP_MS,
-    settings: async () =>
-      vmSettings(await readConfig(host.files, paths.configFile), self.environment("HOME")),
     ensureImage: (name, progress, signal) => images.ensure(name, progress, signal),
     ensureKernel: (name, progress, signal) => ensureKernel(kernels, name, progress, signal),
-    defaultAllowNet: async () => (await readConfig(host.files, paths.configFile)).network.allow,
     relayCommand: (options) => ({ program: self.executable, args: relayArguments(options) }),
     ...(vhostDeviceVsock ? { vhostDeviceVsock } : {}),
   };
@@ -175,6 +168,7 @@ async function wire(parts: Parts) {
     kernels,
     vms,
     imageChanges: new ImageChanges(deps, vms.queues),
+    diskUsage: new DiskUsage(host.files, paths, store.vms),
     events,
     config: () => readConfig(host.files, paths.configFile),
     trashKeepMs: deps.trashKeepMs,
@@ -184,6 +178,25 @@ async function wire(parts: Parts) {
     shutdown,
   });
   return { vms, deps, operations, app: routes(services, host.log) };
+}
+
+/** What config.toml decides, read anew each time that it counts. */
+function configured(
+  host: Host,
+  paths: Paths,
+  self: Self,
+): Pick<VmDeps, "drivers" | "trashKeepMs" | "settings" | "defaultAllowNet"> {
+  const config = () => readConfig(host.files, paths.configFile);
+  return {
+    drivers: hostDrivers(
+      host,
+      async () => vmmSettings(await config()),
+      ({ id }) => vmPaths(paths, id).metrics,
+    ),
+    trashKeepMs: async () => (await config()).trash.keep ?? TRASH_KEEP_MS,
+    settings: async () => vmSettings(await config(), self.environment("HOME")),
+    defaultAllowNet: async () => (await config()).network.allow,
+  };
 }
 
 function kernelStore(host: Host, { kernelsDirectory, cacheDirectory }: Paths, http: HttpClient): KernelStore {

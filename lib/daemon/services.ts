@@ -13,6 +13,7 @@ import type { VmDeps } from "../vm/deps.ts";
 import type { VmEvents } from "../vm/events.ts";
 import type { ImageChanges } from "../vm/image_change.ts";
 import type { VmService } from "../vm/service.ts";
+import type { DiskUsage } from "./disk_usage.ts";
 import { imageServices } from "./image_services.ts";
 import { createDefaults } from "./create_defaults.ts";
 import { kernelServices } from "./kernel_services.ts";
@@ -32,6 +33,7 @@ export interface ServiceParts {
   readonly kernels: KernelStore;
   readonly vms: VmService;
   readonly imageChanges: ImageChanges;
+  readonly diskUsage: DiskUsage;
   readonly events: VmEvents;
   /** Read anew each time: what the user changes holds from the next request on. */
   config(): Promise<ConfigFile>;

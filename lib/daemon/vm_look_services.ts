@@ -7,7 +7,6 @@ import type { Vm } from "../store/records.ts";
 import type { Booted } from "../vm/boot.ts";
 import { followConsole } from "../vm/console_follow.ts";
 import type { ServiceParts } from "./services.ts";
-import { vmView } from "./vm_view.ts";
 
 /** A guest that works answers well within this, emulated ones too. */
 const ANSWER_TIMEOUT_MS = 5000;
@@ -48,11 +47,11 @@ export function vmLookServices(parts: ServiceParts): Services["vmLooks"] {
 }
 
 async function statsOf(
-  { host, paths }: ServiceParts,
+  { host, diskUsage }: ServiceParts,
   vm: Vm,
   booted: Booted | undefined,
 ): Promise<VmStatsView> {
-  const { diskUsedBytes } = await vmView(host.files, paths, vm, booted, 0, undefined);
+  const diskUsedBytes = await diskUsage.usedBytes(vm);
   const { name, state, spec } = vm;
   const basis = {
     name,

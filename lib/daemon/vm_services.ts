@@ -10,12 +10,15 @@ import { withDefaults } from "./create_defaults.ts";
 import { vmView } from "./vm_view.ts";
 
 /** @returns what shows a VM as the API does */
-export function viewer({ host, paths, vms }: Pick<ServiceParts, "host" | "paths" | "vms">) {
+export function viewer(
+  { host, paths, vms, diskUsage }: Pick<ServiceParts, "host" | "paths" | "vms" | "diskUsage">,
+) {
   return async (vm: Vm, trashKeepMs: number): Promise<VmView> => {
     const booted = vms.running.get(vm.id);
     const memoryUsedBytes = booted && await host.processes.memoryBytes(booted.machine.record.process);
+    const diskUsedBytes = await diskUsage.usedBytes(vm);
     return {
-      ...await vmView(host.files, paths, vm, booted, trashKeepMs, vms.running.stall(vm.id)),
+      ...vmView(paths, vm, { booted, trashKeepMs, stall: vms.running.stall(vm.id), diskUsedBytes }),
       ...(memoryUsedBytes === undefined ? {} : { memoryUsedBytes }),
     };
   };

@@ -1,24 +1,20 @@
 import type { VmView } from "../api/contract.ts";
-import type { Files } from "../base/host.ts";
 import { type Paths, sshPaths, vmPaths } from "../store/paths.ts";
 import { loopbackAddress, type Vm } from "../store/records.ts";
 import type { Booted } from "../vm/boot.ts";
-import { rootDiskPath } from "../vm/root_disk.ts";
 import type { Stall } from "../vm/stalls.ts";
 
+/** What is known of a VM beside its row. */
+export interface VmFacts {
+  readonly booted: Booted | undefined;
+  readonly trashKeepMs: number;
+  readonly stall: Stall | undefined;
+  readonly diskUsedBytes: number;
+}
+
 /** A VM as the API shows it. */
-export async function vmView(
-  files: Files,
-  paths: Paths,
-  vm: Vm,
-  booted: Booted | undefined,
-  trashKeepMs: number,
-  stall: Stall | undefined,
-): Promise<VmView> {
+export function vmView(paths: Paths, vm: Vm, { booted, trashKeepMs, stall, diskUsedBytes }: VmFacts): VmView {
   const own = vmPaths(paths, vm.id);
-  const previous = vm.previousRoot && rootDiskPath(paths, { ...vm.previousRoot, id: vm.id });
-  const disks = [rootDiskPath(paths, vm), own.workDisk, ...(previous ? [previous] : [])];
-  const used = await Promise.all(disks.map((path) => files.stat(path)));
   const isReachable = vm.state === "running" || vm.state === "stopping";
   const { spec } = vm;
   return {
@@ -30,7 +26,7 @@ export async function vmView(
     cpus: spec.cpus,
     memoryMib: spec.memoryMib,
     workDiskBytes: spec.workDiskBytes,
-    diskUsedBytes: used.reduce((sum, stat) => sum + (stat?.allocatedBytes ?? 0), 0),
+    diskUsedBytes,
     ...(vm.rootDisk === undefined ? {} : { rootDisk: vm.rootDisk }),
     ...(vm.rootDiskReason === undefined ? {} : { rootDiskReason: vm.rootDiskReason }),
     ...(vm.previousRoot ? { previousImage: vm.previousRoot.imageName } : {}),

@@ -144,6 +144,8 @@ export function networkFiles(runtimeDirectory: string) {
   } as const;
 }
 
+export type VmPaths = ReturnType<typeof vmPaths>;
+
 export function sshPaths(paths: Pick<Paths, "sshDirectory">) {
   return {
     directory: paths.sshDirectory,

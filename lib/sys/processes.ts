@@ -3,6 +3,7 @@ import type {
   BackgroundProcess,
   Clock,
   CommandLine,
+  FoundProcess,
   PipedProcess,
   Processes,
   ProcessIdentity,
@@ -248,16 +249,17 @@ async function startDetached(clock: Clock, command: CommandLine, logPath: string
   }
 }
 
-async function findByCommandLine(fragment: string): Promise<ProcessIdentity[]> {
-  const found: ProcessIdentity[] = [];
+async function findByCommandLine(fragment: string): Promise<FoundProcess[]> {
+  const found: FoundProcess[] = [];
   for await (const { name } of Deno.readDir("/proc")) {
     const pid = Number(name);
     if (!Number.isInteger(pid) || pid === Deno.pid) continue;
     const info = await Deno.stat(`/proc/${pid}`).catch(() => undefined);
     if (info?.uid !== Deno.uid()) continue;
-    if (!commandLine(pid)?.includes(fragment)) continue;
+    const line = commandLine(pid);
+    if (!line?.includes(fragment)) continue;
     const identity = await identifyProcess(pid);
-    if (identity) found.push(identity);
+    if (identity) found.push({ ...identity, commandLine: line });
   }
   return found;
 }

@@ -12,9 +12,13 @@ export async function readConsoleText(
   return new TextDecoder().decode(await readConsole({ files }, path, maxBytes));
 }
 
-/** What was printed since `beginConsole`. */
+/** What was printed since `beginConsole`; of more than the limit, the beginning. */
 export async function readBootConsole(files: Files, path: string): Promise<string> {
-  return await files.stat(path) ? await files.readText(path, MAX_CONSOLE_BYTES) : "";
+  const stat = await files.stat(path);
+  if (!stat) return "";
+  await using file = await files.open(path, { read: true });
+  const buffer = new Uint8Array(Math.min(stat.sizeBytes, MAX_CONSOLE_BYTES));
+  return new TextDecoder().decode(buffer.subarray(0, await file.readAt(buffer, 0)));
 }
 
 /** A new boot begins: what was printed before becomes the log's older segment. */

@@ -28,10 +28,11 @@ export async function reconcile(deps: VmDeps, service: VmService): Promise<numbe
   const { store, host, records } = deps;
   const takenIn = await takeInVms(deps);
   const vms = store.vms.list();
+  const seeing = await seeingProcessesOnce(deps);
   const looking = Promise.all(vms.map((vm) =>
     service.queues.run(vm.id, async () => {
       records.suspect(vm.id);
-      await reconcileSafely(deps, service, vm);
+      await reconcileSafely(seeing, service, vm);
     })
   ));
   const enough = new AbortController();
@@ -44,6 +45,23 @@ export async function reconcile(deps: VmDeps, service: VmService): Promise<numbe
   }
   await removeStrayRuntimes(deps, new Set(vms.map(({ id }) => id)));
   return takenIn;
+}
+
+/**
+ * One look at this host's processes for all VMs: with a look for each, a thousand VMs would take a minute. What is
+ * started later cannot be missed, since a VM's own changes wait in its queue.
+ */
+async function seeingProcessesOnce(deps: VmDeps): Promise<VmDeps> {
+  const { host, paths } = deps;
+  try {
+    const all = await host.processes.findByCommandLine(`${paths.runtimeDirectory}/vms/`);
+    const findByCommandLine = (fragment: string) =>
+      Promise.resolve(all.filter(({ commandLine }) => commandLine.includes(fragment)));
+    return { ...deps, host: { ...host, processes: { ...host.processes, findByCommandLine } } };
+  } catch (thrown) {
+    host.log("warn", "cannot look at all processes at once", { reason: reasonOf(thrown) });
+    return deps; // each VM's own look fails, or does not
+  }
 }
 
 async function reconcileSafely(deps: VmDeps, service: VmService, vm: Vm): Promise<void> {

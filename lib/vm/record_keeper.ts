@@ -51,11 +51,22 @@ export class VmRecordKeeper {
     const { files, log } = this.#host;
     try {
       if (!(await files.stat(directory))) return;
+      // After a start the copy mostly is as it should be; reading it costs far less than writing it safely again.
+      if (!this.#written.has(id) && await this.#liesThere(record, text)) {
+        return void this.#written.set(id, text);
+      }
       await files.writeAtomic(record, text, 0o600);
       this.#written.set(id, text);
     } catch (thrown) {
       this.#changed.add(id);
       log("error", "cannot write a VM's record beside its disks", { vm: vm.name, reason: reasonOf(thrown) });
     }
+  }
+
+  async #liesThere(path: string, text: string): Promise<boolean> {
+    const stat = await this.#host.files.stat(path);
+    const length = new TextEncoder().encode(text).length;
+    if (stat?.kind !== "file" || stat.sizeBytes !== length) return false;
+    return await this.#host.files.readText(path, length) === text;
   }
 }

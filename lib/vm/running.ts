@@ -4,6 +4,7 @@ import { mayBecome } from "../base/states.ts";
 import { vmPaths } from "../store/paths.ts";
 import { type Booted, startRelay, stopMachine } from "./boot.ts";
 import type { VmDeps } from "./deps.ts";
+import { boundVmmFiles } from "./log_bounds.ts";
 import { stopProcess } from "./processes.ts";
 import type { VmQueues } from "./queue.ts";
 import { finishRemoval } from "./residue.ts";
@@ -13,6 +14,7 @@ import { type Stall, Stalls } from "./stalls.ts";
 const WATCH_INTERVAL_MS = 500;
 /** What failed for want of space or descriptors is tried again every few seconds. */
 const ROUNDS_BETWEEN_RETRIES = 10;
+const ROUNDS_BETWEEN_BOUNDS = 120;
 
 /** The machines that run now, and the watch over them: one that ends by itself is noticed within a second. */
 export class RunningMachines {
@@ -117,7 +119,19 @@ export class RunningMachines {
           host.log("error", "cannot finish what failed before; trying again", { reason: reasonOf(thrown) })
         );
       }
+      if (round % ROUNDS_BETWEEN_BOUNDS === 0) await this.#boundFiles();
       await host.clock.sleep(WATCH_INTERVAL_MS, signal).catch(() => {}); // the loop's condition sees it
+    }
+  }
+
+  async #boundFiles(): Promise<void> {
+    const { host, paths } = this.#deps;
+    for (const [id, { machine }] of this.#machines) {
+      try {
+        await boundVmmFiles(host.files, vmPaths(paths, id), machine.record.driver);
+      } catch (thrown) {
+        host.log("warn", "cannot keep a VMM's files short", { vm: id, reason: reasonOf(thrown) });
+      }
     }
   }
 

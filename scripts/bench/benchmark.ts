@@ -12,6 +12,8 @@ export interface Benchmark {
   /** The bound that the project has set itself: ours divided by the peer's is at most this; else Infinity. */
   readonly maxRatio: number;
   readonly runs: number;
+  /** What it measures needs no first pair to warm up caches, and takes too long for one. */
+  readonly isWarm?: boolean;
   /** @returns a function for one pair of runs, and what must be undone afterwards */
   prepare(): Promise<{ pair(): Promise<Sample>; notes?(): readonly string[] } & AsyncDisposable>;
 }
@@ -31,7 +33,7 @@ export interface Outcome {
 
 export async function measure(benchmark: Benchmark): Promise<Outcome> {
   await using prepared = await benchmark.prepare();
-  await prepared.pair(); // caches warm up on both sides
+  if (!benchmark.isWarm) await prepared.pair(); // caches warm up on both sides
   const samples: Sample[] = [];
   for (let run = 0; run < benchmark.runs; run++) samples.push(await prepared.pair());
   const ratios = samples.map(({ oursMs, peerMs }) => oursMs / peerMs);

@@ -8,10 +8,9 @@ const VM = "bench-boot";
 const BOOT_TIMEOUT_MS = 120_000;
 
 /** A machine of banger's, as the command line that QEMU was given and a copy of its disks. */
-interface Recorded {
+export interface Recorded {
   readonly argv: readonly string[];
   readonly runtime: string;
-  readonly disks: string;
   readonly relay: readonly string[];
 }
 
@@ -28,18 +27,48 @@ async function relayArguments(runtime: string): Promise<string[]> {
   throw new Error(`no relay serves ${runtime}`);
 }
 
-/** Copies the disks of a machine that was just made, and rewrites its command line to use them. */
+/** The command lines of a running machine, rewritten for disks and sockets in `directory`. */
 async function record(vm: ShownVm, directory: string): Promise<Recorded> {
   const runtime = vm.agent.path.replace("/agent.sock", "");
   const argv = await processArguments(vm.vmm.pid);
   const vmDirectory = /"filename":"([^"]*\/vms\/[^"/]+)\//.exec(argv.join(" "))![1]!;
   const relay = await relayArguments(runtime);
   const rewrite = (word: string) => word.replaceAll(vmDirectory, directory).replaceAll(runtime, directory);
-  return { argv: argv.map(rewrite), runtime: directory, disks: vmDirectory, relay: relay.map(rewrite) };
+  return { argv: argv.map(rewrite), runtime: directory, relay: relay.map(rewrite) };
+}
+
+/** A machine that banger made and that is gone again, to be had as often as one likes. */
+export interface RecordedMachine {
+  /** With disks that no machine has booted from yet, as `vm create` has them. */
+  copy(name: string): Promise<Recorded>;
+}
+
+/** @param directory for its disks and their copies */
+export async function recordMachine(vmName: string, directory: string): Promise<RecordedMachine> {
+  const [fresh, placeholder] = [`${directory}/fresh`, `${directory}/copy-of-it`];
+  await Deno.mkdir(fresh);
+  await using _vm = removing(vmName);
+  await run(BANGER, ["vm", "create", "--name", vmName, "--no-start"]);
+  const { stdout } = await new Deno.Command(BANGER, { args: ["daemon", "status", "--json"] }).output();
+  const { stateDirectory } = JSON.parse(new TextDecoder().decode(stdout)) as { stateDirectory: string };
+  const { id } = await showVm(vmName);
+  await run("sh", ["-c", `cp --sparse=always ${stateDirectory}/vms/${id}/* ${fresh}/`]);
+  await run(BANGER, ["vm", "start", vmName]);
+  const recorded = await record(await showVm(vmName), placeholder);
+  await run("sh", ["-c", `cp --sparse=always ${stateDirectory}/vms/${id}/config.tar ${fresh}/`]);
+  return {
+    async copy(name) {
+      const runtime = `${directory}/${name}`;
+      await Deno.remove(runtime, { recursive: true }).catch(() => {});
+      await run("cp", ["-r", "--sparse=always", fresh, runtime]);
+      const rewrite = (word: string) => word.replaceAll(placeholder, runtime);
+      return { argv: recorded.argv.map(rewrite), runtime, relay: recorded.relay.map(rewrite) };
+    },
+  };
 }
 
 /** Starts the bare QEMU, and ends it once its agent has answered. */
-async function bootBare({ argv, runtime, relay }: Recorded): Promise<number> {
+export async function bootBare({ argv, runtime, relay }: Recorded): Promise<number> {
   const [relayProgram, ...relayArgs] = relay;
   const relaying = new Deno.Command(relayProgram!, { args: relayArgs, stdout: "null", stderr: "null" })
     .spawn();
@@ -70,21 +99,7 @@ export const boot: Benchmark = {
   runs: 5,
   async prepare() {
     const directory = await Deno.makeTempDir({ prefix: "banger-bench-" });
-    // Disks that no machine has booted from yet, as `vm create` has them.
-    const fresh = `${directory}/fresh`;
-    await Deno.mkdir(fresh);
-    let recorded: Recorded;
-    {
-      await using _vm = removing(VM);
-      await run(BANGER, ["vm", "create", "--name", VM, "--no-start"]);
-      const { stdout } = await new Deno.Command(BANGER, { args: ["daemon", "status", "--json"] }).output();
-      const { stateDirectory } = JSON.parse(new TextDecoder().decode(stdout)) as { stateDirectory: string };
-      const { id } = await showVm(VM);
-      await run("sh", ["-c", `cp --sparse=always ${stateDirectory}/vms/${id}/* ${fresh}/`]);
-      await run(BANGER, ["vm", "start", VM]);
-      recorded = await record(await showVm(VM), `${directory}/run`);
-      await run("sh", ["-c", `cp --sparse=always ${stateDirectory}/vms/${id}/config.tar ${fresh}/`]);
-    }
+    const machine = await recordMachine(VM, directory);
     return {
       async pair() {
         let oursMs: number;
@@ -95,9 +110,7 @@ export const boot: Benchmark = {
           });
           await read(BANGER, ["vm", "exec", VM, "--", "true"]);
         }
-        await Deno.remove(`${directory}/run`, { recursive: true }).catch(() => {});
-        await run("cp", ["-r", "--sparse=always", fresh, `${directory}/run`]);
-        return { oursMs, peerMs: await bootBare(recorded) };
+        return { oursMs, peerMs: await bootBare(await machine.copy("run")) };
       },
       [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
     };

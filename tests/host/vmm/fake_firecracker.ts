@@ -29,6 +29,7 @@ class Fake {
   readonly #play: Play;
   readonly #puts = new Set<string>();
   #state: "Not started" | "Running" | "Paused" = "Not started";
+  #console: string | undefined;
 
   constructor(id: string, play: Play) {
     this.#id = id;
@@ -57,6 +58,8 @@ class Fake {
     if (started) return [400, { fault_message: AFTER_START }];
     if (!this.#puts.has("PUT /boot-source")) return [400, { fault_message: NO_KERNEL }];
     this.#state = "Running";
+    // What banger's initramfs prints first.
+    if (this.#console) Deno.writeTextFileSync(this.#console, "banger-init: start\r\n", { append: true });
     return [204, undefined];
   }
 
@@ -80,6 +83,7 @@ class Fake {
       }
     }
     this.#puts.add(operation);
+    if (operation === "PUT /serial") this.#console = String(body.serial_out_path);
     return [204, undefined];
   }
 
@@ -87,6 +91,13 @@ class Fake {
     if (operation === "PATCH /vm") {
       this.#state = body.state === "Paused" ? "Paused" : "Running";
       return [204, undefined];
+    }
+    if (operation.startsWith("PATCH /drives/")) {
+      if (this.#puts.has(operation.replace("PATCH", "PUT"))) return [204, undefined];
+      return [400, { fault_message: "Unable to patch the block device: Invalid block device ID!" }];
+    }
+    if (/^(PATCH|GET) \/balloon/.test(operation) && !this.#puts.has("PUT /balloon")) {
+      return [400, { fault_message: "Unable to find the balloon device." }];
     }
     if (operation === "PATCH /balloon") return [204, undefined];
     if (operation === "GET /balloon/statistics") {

@@ -1,27 +1,14 @@
 import assert from "node:assert/strict";
-import type { Host } from "../../../lib/base/host.ts";
 import type { Acceleration, Machine, MachineSpec } from "../../../lib/vmm/driver.ts";
 import { FirecrackerClient } from "../../../lib/vmm/firecracker/client.ts";
 import { firecrackerDriver, type FirecrackerDriverOptions } from "../../../lib/vmm/firecracker/driver.ts";
 import { FirecrackerMachine } from "../../../lib/vmm/firecracker/machine.ts";
+import { withFakeFirecracker } from "./fake_host.ts";
 import { Bench, host as realOne, isError, reaped } from "./tiny_guest.ts";
 
 const KVM: Acceleration = { kind: "kvm", why: "the test says so" };
-const FAKE = new URL("fake_firecracker.ts", import.meta.url).pathname;
 
-/** The real host, except that `firecracker` is the fake. */
-const host: Host = {
-  ...realOne,
-  processes: {
-    ...realOne.processes,
-    which: (program) => Promise.resolve(program === "firecracker" ? "/opt/firecracker" : undefined),
-    startDetached: ({ args }, logPath) =>
-      realOne.processes.startDetached(
-        { program: Deno.execPath(), args: ["run", "--allow-all", "--no-check", FAKE, ...args] },
-        logPath,
-      ),
-  },
-};
+const host = withFakeFirecracker(realOne);
 
 function driver(options: Partial<FirecrackerDriverOptions> = {}) {
   return firecrackerDriver(host, { acceleration: KVM, ...options });
@@ -232,7 +219,10 @@ Deno.test("launch() needs KVM, and Firecracker", async () => {
     driver({ acceleration }).launch(spec),
     isError("host_unsupported", /needs KVM, and no vmx/),
   );
-  await assert.rejects(driver({ program: "/absent" }).launch(spec), isError("missing_tool", /not installed/));
+  await assert.rejects(
+    driver({ program: "absent-firecracker" }).launch(spec),
+    isError("missing_tool", /not installed/),
+  );
 });
 
 Deno.test("launch() that is cancelled while Firecracker is silent leaves nothing", async () => {

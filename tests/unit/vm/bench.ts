@@ -18,7 +18,7 @@ await realHost().processes.signal(
 
 const IMAGE_ID = "aabbccddeeff" as ImageId;
 
-const IMAGE: ImageRecord = {
+export const IMAGE: ImageRecord = {
   id: IMAGE_ID,
   name: "debian" as ImageName,
   source: "recipe:test",
