@@ -53,6 +53,8 @@ export async function writeConfigDisk(
   image: ImageRecord,
   syncedFiles: readonly SyncedEntry[],
 ): Promise<void> {
+  // VMs of an older banger, too, become known to plain ssh.
+  await writeKnownHosts(files, paths, vm);
   const { hostKey, configDisk } = vmPaths(paths, vm.id);
   const { config } = image;
   const boot: BootConfig = {

@@ -61,6 +61,23 @@ async function findSshServer(
   }
 }
 
+async function agentsSshServer(
+  { guest }: Context,
+  endpoint: AgentEndpointView,
+  name: string,
+): Promise<Connection> {
+  try {
+    return await guest.ssh(endpoint);
+  } catch (thrown) {
+    if (!(thrown instanceof BangerError && thrown.code === "not_found")) throw thrown;
+    throw new BangerError(
+      "guest_failed",
+      `Cannot reach an ssh server in VM ${name}: its image has none, and its agent is of an older banger`,
+      `Use the agent: banger vm ssh ${name}; a VM made from the renewed image has one`,
+    );
+  }
+}
+
 /** ssh's ProxyCommand: a port of the guest on stdin and stdout. */
 const proxy: Command = {
   path: ["vm", "proxy"],
@@ -84,7 +101,7 @@ const proxy: Command = {
     const bare = name.endsWith(HOST_SUFFIX) ? name.slice(0, -HOST_SUFFIX.length) : name;
     const endpoint = runningEndpoint(await getVm(context, bare));
     const connection = port === SSH_PORT
-      ? await findSshServer(context, endpoint) ?? await context.guest.ssh(endpoint)
+      ? await findSshServer(context, endpoint) ?? await agentsSshServer(context, endpoint, bare)
       : await context.guest.connect(endpoint, port);
     await join(context, connection);
     return 0;
