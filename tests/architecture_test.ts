@@ -18,7 +18,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "lib/doctor": ["lib/base", "lib/store", "lib/vmm"],
   "lib/copy": ["lib/base", "lib/oci", "lib/workspace"],
   "lib/config": ["lib/base", "lib/api"],
-  "lib/workspace": ["lib/base", "lib/guest"],
+  "lib/workspace": ["lib/base", "lib/oci", "lib/guest"],
   "lib/cli": ["lib/base", "lib/api", "lib/config", "lib/workspace", "lib/net", "lib/copy"],
   "lib/daemon": [
     "lib/base",

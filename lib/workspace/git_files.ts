@@ -37,7 +37,7 @@ export function ownConfig(config: GitConfig, objectFormat: "sha1" | "sha256"): B
   const variables = baseVariables(objectFormat);
   for (const key of SHARED_KEYS) {
     const value = config.find(key);
-    if (value !== undefined && key.startsWith("core.")) variables.push([key, value]);
+    if (value !== undefined && /^core\.(?!sparse)/.test(key)) variables.push([key, value]);
   }
   return configText(variables);
 }

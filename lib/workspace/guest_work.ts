@@ -6,6 +6,7 @@
 import { BangerError } from "../base/errors.ts";
 import type { Files } from "../base/host.ts";
 import type { ByteString } from "../base/tree.ts";
+import { treeOfTar } from "./data_work.ts";
 import { type GitInput, type GitResult, gitWords, type HostGit, type OwnPlace } from "./git.ts";
 import { BUSYBOX, guestFailure, runInGuest, type StartInGuest } from "./guest.ts";
 import { COPY_GIT_DIRECTORY, GUEST_HOME } from "./send.ts";
@@ -37,7 +38,18 @@ if [ ! -e .git ]; then
   force=-f
   export GIT_DIR="$1/${COPY_GIT_DIRECTORY}" GIT_WORK_TREE="$1/repo"
 fi
-command -v git > /dev/null || exit ${NO_GIT}
+if ! command -v git > /dev/null; then
+  # The host's git does all of it, from the files as they are.
+  [ $# -eq 2 ] || exit ${NO_GIT}
+  printf 'tree -\\nhead %s\\nbranch \\n\\n' "$2"
+  set --
+  for name in * .*; do
+    case $name in . | .. | .git) continue ;; esac
+    [ ! -e "$name" ] && [ ! -L "$name" ] || set -- "$@" "./$name"
+  done
+  [ $# -eq 0 ] || exec tar -c -f - "$@"
+  exit 0
+fi
 set -e
 export GIT_CONFIG_COUNT=3 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'
 export GIT_CONFIG_KEY_1=advice.addEmbeddedRepo GIT_CONFIG_VALUE_1=false
@@ -121,14 +133,19 @@ export async function collectWork(
     const pack = `${quarantine}/incoming.pack`;
     const submodules = (record.submodules ?? []).map(({ path }) => path);
     const told = await receive(deps.files, start, [home, record.head ?? "", ...submodules], pack);
-    const checked = await run(["index-pack", "--stdin", "--fix-thin", "--fsck-objects"], {
-      stdin: deps.files.readStream(pack),
-    });
-    if (checked.code !== 0) throw refusedObjects(checked);
+    const tree = told.tree ??
+      await treeOfTar(deps, place, pack, quarantine, record.base, record.isCopy === true);
+    if (told.tree !== undefined) {
+      const checked = await run(["index-pack", "--stdin", "--fix-thin", "--fsck-objects"], {
+        stdin: deps.files.readStream(pack),
+      });
+      if (checked.code !== 0) throw refusedObjects(checked);
+    }
     await deps.files.remove(pack);
     return {
       record,
       ...told,
+      tree,
       run,
       read,
       place,
@@ -181,10 +198,13 @@ async function receive(files: Deps["files"], start: StartInGuest, args: readonly
 }
 
 function parseHeader(header: string | undefined) {
-  const match = /^tree ([0-9a-f]+)\nhead ([0-9a-f]*)\nbranch (.*)((?:\nsubmodule.*)*)$/.exec(header ?? "");
-  if (!match || !isOid(match[1]) || match[2] !== "" && !isOid(match[2])) throw notUnderstood();
+  const match = /^tree ([0-9a-f]+|-)\nhead ([0-9a-f]*)\nbranch (.*)((?:\nsubmodule.*)*)$/.exec(header ?? "");
+  if (!match || match[1] !== "-" && !isOid(match[1]) || match[2] !== "" && !isOid(match[2])) {
+    throw notUnderstood();
+  }
   return {
-    tree: match[1] as ByteString,
+    /** Without git there the files themselves follow. */
+    tree: match[1] === "-" ? undefined : match[1] as ByteString,
     head: match[2] === "" ? undefined : match[2] as ByteString,
     branch: match[3] === "" ? undefined : match[3],
     submodules: match[4]!.split("\n").slice(1).map((line) => {
@@ -224,7 +244,7 @@ function explain(ended: { code: number; stderr: string }): BangerError {
   if (ended.code === NO_GIT) {
     return new BangerError(
       "missing_tool",
-      "Cannot compare the repository in the VM: its image has no git",
+      "Cannot compare the repository in the VM: it has submodules, and its image has no git",
       "Install git in the VM (apk add git, apt-get install git), or copy files out: banger vm cp NAME:/root/repo .",
     );
   }

@@ -114,7 +114,7 @@ export async function makePatch(git: HostGit, { work, from, to, place }: Review)
 export async function copyOut(files: Files, from: string, to: string): Promise<void> {
   const temporary = `${to}.${crypto.randomUUID().slice(0, 8)}.tmp`;
   try {
-    await using file = await files.open(temporary, { write: true, createNew: true, mode: 0o600 });
+    await using file = await files.open(temporary, { write: true, createNew: true, mode: 0o666 });
     let at = 0;
     for await (const chunk of files.readStream(from)) {
       await file.writeAt(chunk, at);

@@ -89,6 +89,8 @@ export async function stageRepository(deps: Deps, request: StageRequest): Promis
     ...await smallFiles(deps, request, refs, shallow),
     ["index" as ByteString, index] as const,
   ]);
+  // Of guests without git it is told here what they ignore.
+  await deps.files.writeAtomic(`${gitDirectory}/info/exclude`, files.get("info/exclude" as ByteString) ?? "");
   const packs = await deps.files.list(`${gitDirectory}/objects/pack`);
   const baseTree = (await deps.git.read(own, ["rev-parse", `${base}^{tree}`])).trim() as ByteString;
   const notes = await notesOf(deps, repository);
@@ -242,7 +244,7 @@ export async function commitWorkTree(
     await git.read(own, ["update-index", "-z", ...how, "--stdin"], { stdin, environment });
   };
   await update(["--force-remove"], survey.absent);
-  await update(["--add", "--replace"], survey.present.map(({ path }) => path));
+  await update(["--add", "--remove", "--replace"], survey.present.map(({ path }) => path));
   const tree = (await git.read(own, ["write-tree", "--missing-ok"], { environment })).trim();
   const parents = parent === undefined ? [] : ["-p", parent];
   const message = new TextEncoder().encode("What was in the working tree\n");

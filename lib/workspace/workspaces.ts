@@ -113,6 +113,8 @@ export class Workspaces {
   async send(staged: Staged, vmId: string, start: StartInGuest): Promise<void> {
     const { files, clock } = this.#host;
     const { plan, repository, directory } = staged;
+    // Two at once into one VM would mix.
+    await using _lock = await files.lock(`${this.#host.stagingDirectory}/${vmId}.lock`);
     const now = clock.now();
     await sendRepository({ files }, start, partsOf(staged), Math.floor(now / 1000), this.#host.guestHome);
     const { head } = repository;
@@ -225,7 +227,13 @@ export class Workspaces {
     return await prepareLanding(deps, {
       repository,
       survey,
-      work: review.work,
+      // Where the base is a commit of the user's, it lies in their repository.
+      work: {
+        ...review.work,
+        place: { ...review.work.place, ...review.place },
+        run: (args, input) => this.#git.run(review.place, args, input),
+        read: (args, input) => this.#git.read(review.place, args, input),
+      },
       base: review.from,
       theirs: review.to,
     });

@@ -49,7 +49,9 @@ const GIT_ENVIRONMENT = {
   GIT_COMMITTER_DATE: "2024-01-01T00:00:00Z",
 };
 
-export async function makeBench(options: { init?: readonly string[] } = {}): Promise<Bench> {
+export async function makeBench(
+  options: { init?: readonly string[]; guestPath?: string } = {},
+): Promise<Bench> {
   const directory = await Deno.makeTempDir({ prefix: "banger-workspace-" });
   const repository = `${directory}/outside`;
   const home = `${directory}/guest`;
@@ -57,7 +59,7 @@ export async function makeBench(options: { init?: readonly string[] } = {}): Pro
   await git("/", "init", "-q", "-b", "main", ...(options.init ?? []), repository);
   await git(repository, "config", "user.name", 'Ünsal "Q" \\ #;');
   await git(repository, "config", "user.email", "u@example.org");
-  const start = localGuest(home);
+  const start = localGuest(home, options.guestPath);
   const workspaces = new Workspaces({
     ...realHost(),
     openTree,
@@ -94,13 +96,14 @@ export async function makeBench(options: { init?: readonly string[] } = {}): Pro
 }
 
 /** Runs what would run in a guest, here, with the host's busybox for the guest's. */
-function localGuest(home: string): StartInGuest {
+function localGuest(home: string, path = GIT_ENVIRONMENT.PATH): StartInGuest {
   return async (argv) => {
     const child = new Deno.Command(await findBusybox(), {
       args: [...argv.slice(1)],
       cwd: "/",
       env: {
         ...GIT_ENVIRONMENT,
+        PATH: path,
         HOME: home,
         GIT_CONFIG_SYSTEM: `${home}/system.gitconfig`,
         GIT_CONFIG_NOSYSTEM: "0",

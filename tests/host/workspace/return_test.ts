@@ -231,3 +231,53 @@ Deno.test("a submodule's own work is no part of the patch, and is told", async (
     ["lib"],
   ]);
 });
+
+Deno.test("a guest without git: its files come back as data, ignored ones stay", async () => {
+  await using bench = await makeBench({ guestPath: "/nonexistent" });
+  await shell(
+    bench.repository,
+    `printf '*.o\\n/build\\n' >.gitignore; ${START}; echo f >forced.o; git add -f forced.o
+    git commit -qm three; echo dirty >>g; printf n >$'odd\\n\\xff "name'; echo mine >.git/info/exclude`,
+  );
+  await bench.send();
+  const status = () =>
+    reviewed(bench, ({ isSafe, changes }) => Promise.resolve([isSafe, changes.map(({ path }) => path)]));
+  assert.deepEqual(await status(), [true, []]);
+  await shell(
+    bench.inside,
+    `echo x >>f; rm g; ln -s f link; ln f hard; mkdir build; echo b >build/b; echo o >x.o
+    echo '*.log' >d/.gitignore; echo l >d/x.log; echo l >x.log; echo m >mine; echo f2 >>forced.o; chmod +x d/h
+    n=$(printf 'n%.0s' $(seq 120)); mkdir $n; printf '\\0' >$n/$n; printf y >>$'odd\\n\\xff "name'`,
+  );
+  const name = "n".repeat(120);
+  assert.deepEqual(await status(), [false, [
+    "d/.gitignore",
+    "d/h",
+    "f",
+    "forced.o",
+    "g",
+    "hard",
+    "link",
+    `${name}/${name}`,
+    'odd\n\xff "name',
+    "x.log",
+  ]]);
+  const tree = (await listTree(bench.inside)).filter((line) => !/build|x\.o |d\/x\.log|mine/.test(line));
+  await apply(bench);
+  assert.deepEqual((await listTree(bench.repository)).filter((line) => !/x\.o |mine/.test(line)), tree);
+});
+
+Deno.test("apply onto a commit of the user's that was not sent", async () => {
+  await using bench = await makeBench();
+  await shell(
+    bench.repository,
+    `for i in $(seq 15); do echo $i >>many; git add .; git commit -qm $i; done; echo x >>many`,
+  );
+  await bench.send();
+  await shell(bench.inside, "echo inside >new");
+  await shell(bench.repository, "git checkout -q -f HEAD~13");
+  const review = await bench.workspaces.review(VM, bench.start, "HEAD");
+  await using _work = review.work;
+  await (await bench.workspaces.prepareLanding(review)).carryOut();
+  assert.equal(await shell(bench.repository, "cat new; tail -1 many; wc -l <many"), "inside\nx\n16\n");
+});
