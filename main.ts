@@ -6,7 +6,13 @@ import { buildId, type BuildStamp, takeBuildStamp } from "./lib/base/build.ts";
 import { BangerError, firstFailure, reasonOf } from "./lib/base/errors.ts";
 import type { Finding } from "./lib/base/finding.ts";
 import type { Host } from "./lib/base/host.ts";
-import type { Context, DaemonAccess, GuestAccess, SshConfigAccess } from "./lib/cli/command.ts";
+import type {
+  Context,
+  DaemonAccess,
+  GuestAccess,
+  SshConfigAccess,
+  SupportAccess,
+} from "./lib/cli/command.ts";
 import { type Companion, materializeCompanion, removeOtherBuilds } from "./lib/cli/companions.ts";
 import { daemonAccess } from "./lib/cli/daemon_access.ts";
 import { say, visibleLines } from "./lib/cli/output.ts";
@@ -101,6 +107,16 @@ async function runDoctor(
   throw new BangerError("internal", `Cannot look at this host: ${stderr.trim()}`);
 }
 
+async function supportAccess(host: Host, build: BuildStamp, paths: Paths): Promise<SupportAccess> {
+  const { collectSupportFiles, packSupportFiles } = await import("./lib/support/bundle.ts");
+  const doctor = () => runDoctor(host, build, paths, { fix: false });
+  return {
+    collect: () => collectSupportFiles({ host, paths, build, doctor }),
+    pack: packSupportFiles,
+    files: host.files,
+  };
+}
+
 async function upgradeAccess(host: Host, { previousExecutable }: Paths) {
   const { systemHttpClient } = await import("./lib/sys/http.ts");
   return {
@@ -162,6 +178,8 @@ function buildContext(build: BuildStamp): Context {
       return sshConfigAccess(host, environment("HOME"), paths);
     },
     doctor: (options) => runDoctor(host, build, paths(), options),
+    unitFiles: host.files,
+    support: () => supportAccess(host, build, paths()),
     upgrade: () => upgradeAccess(host, paths()),
     copyHost: { ...host, openTreeWriter, isRoot: Deno.uid() === 0 },
     get config() {

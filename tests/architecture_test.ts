@@ -16,6 +16,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "lib/vm": ["lib/base", "lib/vmm", "lib/guest", "lib/kernel", "lib/ext4", "lib/store", "lib/net"],
   "lib/api": ["lib/base"],
   "lib/doctor": ["lib/base", "lib/store", "lib/vmm"],
+  "lib/support": ["lib/base", "lib/store", "lib/guest"],
   "lib/copy": ["lib/base", "lib/oci", "lib/workspace"],
   "lib/config": ["lib/base", "lib/api"],
   "lib/workspace": ["lib/base", "lib/oci", "lib/guest"],

@@ -82,6 +82,10 @@ export interface Context {
   readonly absolutePath: (path: string) => string;
   /** Looks at the host and at banger's own state, without a daemon. */
   readonly doctor: (options: { fix: boolean }) => Promise<Finding[]>;
+  /** For a systemd unit of the user's. */
+  readonly unitFiles: Pick<Files, "realPath" | "readText" | "writeAtomic" | "makeDirectory" | "remove">;
+  /** What `banger support bundle` works with. */
+  readonly support: () => Promise<SupportAccess>;
   /** What `banger upgrade` works with. */
   readonly upgrade: () => Promise<{ host: UpgradeHost; places: UpgradePlaces }>;
   /** Arguments of the system's ssh for a VM. */
@@ -103,6 +107,21 @@ export interface ConfigAccess {
   readonly path: string;
   /** @returns undefined where there is no file */
   readText(): Promise<string | undefined>;
+}
+
+/** What helps others to find out what went wrong. */
+export interface SupportAccess {
+  /** Masked already. */
+  collect(): Promise<readonly SupportFile[]>;
+  pack(files: readonly SupportFile[]): Uint8Array;
+  readonly files: Pick<Files, "stat" | "writeAtomic">;
+}
+
+export interface SupportFile {
+  readonly name: string;
+  /** For the user, in a few words. */
+  readonly what: string;
+  readonly text: string;
 }
 
 /** The user's own ssh configuration. */

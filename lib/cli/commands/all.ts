@@ -2,6 +2,7 @@ import type { Command } from "../command.ts";
 import { completionCommands } from "./completion.ts";
 import { CONFIG_COMMANDS } from "./config.ts";
 import { DAEMON_COMMANDS } from "./daemon.ts";
+import { DAEMON_UNIT_COMMANDS } from "./daemon_unit.ts";
 import { DNS_COMMANDS } from "./dns.ts";
 import { DOCTOR_COMMANDS } from "./doctor.ts";
 import { UPGRADE_COMMANDS } from "./upgrade.ts";
@@ -9,6 +10,7 @@ import { IMAGE_COMMANDS } from "./image.ts";
 import { KERNEL_COMMANDS } from "./kernel.ts";
 import { NETWORK_COMMANDS } from "./network.ts";
 import { SSH_CONFIG_COMMANDS } from "./ssh_config.ts";
+import { SUPPORT_COMMANDS } from "./support.ts";
 import { VM_ACCESS_COMMANDS } from "./vm_access.ts";
 import { VM_ACP_COMMANDS } from "./vm_acp.ts";
 import { OPERATION_COMMANDS } from "./operation.ts";
@@ -35,6 +37,7 @@ export const NOUNS: Readonly<Record<string, string>> = {
   config: "the configuration file",
   dns: "names of VMs on this host",
   daemon: "the daemon that owns them all",
+  support: "what a bug report needs",
 };
 
 /** Every command, in the order that help shows them. */
@@ -59,7 +62,9 @@ export const COMMANDS: readonly Command[] = [
   ...OPERATION_COMMANDS,
   ...CONFIG_COMMANDS,
   ...DAEMON_COMMANDS,
+  ...DAEMON_UNIT_COMMANDS,
   ...completionCommands(() => ({ commands: COMMANDS, nouns: NOUNS })),
   ...DOCTOR_COMMANDS,
+  ...SUPPORT_COMMANDS,
   ...UPGRADE_COMMANDS,
 ];
