@@ -79,6 +79,8 @@ export const EXECUTABLES: readonly Executable[] = [
       // holds up to 48 MiB. A conversion's peak falls from 240 to 160 MiB and takes no longer.
       "--v8-flags=--max-semi-space-size=4",
       "--unstable-vsock",
+      // Datagrams: names, and what guests send.
+      "--unstable-net",
     ],
     workers: { "decompress_worker.js": "lib/oci/compression/decompress_worker.ts" },
     carriesCompanions: false,

@@ -40,7 +40,7 @@ export const createVmSchema = z.object({
     .optional(),
   workDiskBytes: z.number().int().min(64 * MIB, "64 MiB is the least")
     .max(16 * 1024 * 1024 * MIB, "16 TiB is the most").optional(),
-  network: z.enum(["user", "none"]).optional(),
+  network: z.enum(["user", "bridge", "none"]).optional(),
   ...networkFields,
   transport: z.enum(["virtio-serial", "vhost-vsock", "vhost-device-vsock"]).optional(),
   environment: environmentSchema.optional(),

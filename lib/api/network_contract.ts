@@ -74,3 +74,11 @@ export const dnsStatusSchema = z.object({
   records: z.array(z.object({ name: z.string(), address: z.string() })),
 }).openapi("DnsStatus");
 export type DnsStatusView = z.infer<typeof dnsStatusSchema>;
+
+export const bridgeSchema = z.object({
+  /** Those that run. */
+  guests: z.array(z.object({ address: z.string(), tap: z.string() })),
+  /** What would be done now, as commands. */
+  plan: z.string(),
+}).openapi("Bridge");
+export type BridgeView = z.infer<typeof bridgeSchema>;

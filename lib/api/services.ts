@@ -26,7 +26,7 @@ import type {
   VmScope,
   VmStatsView,
 } from "./vm_contract.ts";
-import type { ChangeNetwork, DnsStatusView, VmPortsView } from "./network_contract.ts";
+import type { BridgeView, ChangeNetwork, DnsStatusView, VmPortsView } from "./network_contract.ts";
 
 /** What the routes call; the daemon wires the real ones. Methods throw BangerError. */
 export interface Services {
@@ -80,6 +80,7 @@ export interface Services {
     ports(nameOrId: string): Promise<VmPortsView>;
     change(nameOrId: string, change: ChangeNetwork): Promise<VmPortsView>;
     dns(): Promise<DnsStatusView>;
+    bridge(): Promise<BridgeView>;
   };
   readonly operations: {
     list(): OperationView[];

@@ -17,8 +17,6 @@ export interface Network {
   bindUdp(address: string, port: number, onMessage: OnDatagram): Promise<UdpSocket>;
   /** Addresses of this host's interfaces, without zones. */
   ownAddresses(): readonly string[];
-  /** Asks as any program here would (getaddrinfo). @returns IPv4 addresses; empty where there is no such name */
-  resolveName(name: string): Promise<readonly string[]>;
 }
 
 export interface Endpoint {

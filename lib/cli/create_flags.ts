@@ -29,8 +29,9 @@ export const CREATE_OPTIONS: readonly Option[] = [
   },
   {
     flags: "--network <mode>",
-    choices: ["user", "none"],
-    summary: "user: a way out without privilege (default); none: no network card",
+    choices: ["user", "bridge", "none"],
+    summary:
+      "user: a way out without privilege (default); bridge: one of its own, for root; none: no network card",
   },
   ...NETWORK_OPTIONS,
   {

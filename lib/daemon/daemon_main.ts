@@ -24,6 +24,7 @@ import { systemHttpClient } from "../sys/http.ts";
 import { serveUnix } from "../sys/http_server.ts";
 import { ensureClientKey } from "../vm/config_disk.ts";
 import type { VmDeps } from "../vm/deps.ts";
+import { recoverBridge } from "../vm/network.ts";
 import { VmEvents } from "../vm/events.ts";
 import { ImageChanges } from "../vm/image_change.ts";
 import { reconcile } from "../vm/reconcile.ts";
@@ -32,6 +33,7 @@ import { VmService } from "../vm/service.ts";
 import { removeTemporaryFiles } from "../vm/temporary_files.ts";
 import { hostDrivers } from "../vmm/drivers.ts";
 import { DiskUsage } from "./disk_usage.ts";
+import { NamedBridge } from "./bridge_names.ts";
 import { guestProbe } from "./guest_probe.ts";
 import { relayArguments } from "./relay_main.ts";
 import { daemonServices } from "./services.ts";
@@ -73,7 +75,7 @@ export async function daemonMain(host: Host, build: BuildStamp, self: Self): Pro
   const ending = Promise.withResolvers<void>();
   const notices: string[] = [];
   const names = serveNames(host, store, await dnsPort(host, paths), stop.signal);
-  const { vms, deps, operations, app } = await wire({
+  const { vms, deps, bridge, operations, app } = await wire({
     host,
     build,
     self,
@@ -86,6 +88,8 @@ export async function daemonMain(host: Host, build: BuildStamp, self: Self): Pro
     shutdown: ending.resolve,
   });
   notices.push(...recoveryNotices(await reconcile(deps, vms), opened.damagedPath));
+  await recoverBridge(deps, ({ id }) => vms.running.get(id) !== undefined)
+    .catch((thrown) => log("error", "cannot bring the bridge in order", { reason: reasonOf(thrown) }));
   if (!(await host.sockets.removeStaleSocket(paths.daemonSocket))) {
     throw new BangerError("already_exists", `Cannot listen on ${paths.daemonSocket}: somebody else does`);
   }
@@ -99,6 +103,9 @@ export async function daemonMain(host: Host, build: BuildStamp, self: Self): Pro
   stop.abort();
   await operations.cancelAll();
   await server.close();
+  await bridge.shutDown().catch((thrown) =>
+    log("error", "cannot take the bridge down", { reason: reasonOf(thrown) })
+  );
   await files.remove(paths.daemonSocket);
   await Promise.all([watching, names.running]);
 }
@@ -143,6 +150,7 @@ async function wire(parts: Parts) {
   const operations = new Operations(host);
   const events = new VmEvents(host);
   const vhostDeviceVsock = self.environment("BANGER_VHOST_DEVICE_VSOCK");
+  const bridge = new NamedBridge(host, paths.bridgeState);
   const deps: VmDeps = {
     host,
     paths,
@@ -153,6 +161,7 @@ async function wire(parts: Parts) {
     guest: guestProbe(host),
     ensureImage: (name, progress, signal) => images.ensure(name, progress, signal),
     ensureKernel: (name, progress, signal) => ensureKernel(kernels, name, progress, signal),
+    bridge,
     relayCommand: (options) => ({ program: self.executable, args: relayArguments(options) }),
     ...(vhostDeviceVsock ? { vhostDeviceVsock } : {}),
   };
@@ -175,9 +184,10 @@ async function wire(parts: Parts) {
     notices,
     deps,
     names,
+    bridge,
     shutdown,
   });
-  return { vms, deps, operations, app: routes(services, host.log) };
+  return { vms, deps, bridge, operations, app: routes(services, host.log) };
 }
 
 /** What config.toml decides, read anew each time that it counts. */

@@ -3,7 +3,7 @@ import type { Connection, Host } from "../base/host.ts";
 import { AgentClient } from "../guest/client/agent_client.ts";
 import { serveControl } from "../net/control.ts";
 import { UserNetwork } from "../net/user/user_network.ts";
-import { Forwarder } from "../net/forward/forwarder.ts";
+import { type Forward, Forwarder, type GuestListener } from "../net/forward/forwarder.ts";
 import { type NetworkSettings, readNetworkSettings } from "../net/settings.ts";
 
 /** The guest's own address (lib/guest/config/config_tar.ts). */
@@ -44,6 +44,7 @@ class NetworkRole {
   readonly #network: UserNetwork;
   #isWatching = false;
   #truncated = false;
+  #listeners: readonly GuestListener[] = [];
 
   constructor(host: Host, settings: NetworkSettings, paths: NetworkRolePaths) {
     this.#host = host;
@@ -59,13 +60,25 @@ class NetworkRole {
     const control = serveControl(this.#host, this.#paths.control, {
       status: () => ({
         isWatching: this.#isWatching,
-        forwards: this.#forwarder.list(),
+        forwards: [...this.#forwarder.list(), ...this.#directPorts()],
         truncated: this.#truncated,
         refusals: this.#network.refusals(),
       }),
       reload: () => this.#reload(),
     }, signal);
     await Promise.all([control, this.#watch(signal), this.#carryFrames(signal)]);
+  }
+
+  /** On a bridge, ports need nobody to forward them. */
+  #directPorts(): Forward[] {
+    const { direct } = this.#settings;
+    if (direct === undefined) return [];
+    return this.#listeners.map(({ port, address }) => {
+      const about = { guestPort: port, guestAddress: address, hostAddress: direct, isPublished: false };
+      return isOnCard(address) || address === direct
+        ? { ...about, hostPort: port }
+        : { ...about, note: "it listens where only the guest itself reaches it" };
+    });
   }
 
   close(): Promise<void> {
@@ -84,9 +97,12 @@ class NetworkRole {
    * a tenth of the speed.
    */
   async #connect(port: number, address: string | undefined): Promise<Connection> {
-    if (address === undefined || isOnCard(address)) {
+    const { direct } = this.#settings;
+    if (address === undefined || isOnCard(address) || address === direct) {
       try {
-        return await this.#network.connect(port);
+        return await (direct === undefined
+          ? this.#network.connect(port)
+          : this.#host.network.connectTcp(direct, port));
       } catch (thrown) {
         // A firewall in the guest, or a listener for IPv6 only.
         this.#host.log("debug", "the guest's card gives no connection", { port, reason: reasonOf(thrown) });
@@ -119,6 +135,7 @@ class NetworkRole {
         await this.#agent.watchPorts(({ listeners, truncated }) => {
           this.#isWatching = true;
           this.#truncated = truncated;
+          this.#listeners = listeners;
           void this.#forwarder.update(listeners);
         }, signal);
       } catch (thrown) {

@@ -1,26 +1,31 @@
 import type { DnsStatusView, VmPortsView } from "../api/network_contract.ts";
 import type { Services } from "../api/services.ts";
 import { BangerError } from "../base/errors.ts";
+import { describePlan } from "../net/bridge/plan.ts";
 import { askControl, type NetworkStatus } from "../net/control.ts";
 import { networkFiles, vmPaths } from "../store/paths.ts";
-import { loopbackAddress, type Vm } from "../store/records.ts";
+import { type Vm, vmAddress } from "../store/records.ts";
 import { changeNetwork } from "../vm/network.ts";
 import type { VmDeps } from "../vm/deps.ts";
+import type { NamedBridge } from "./bridge_names.ts";
 import type { VmService } from "../vm/service.ts";
 
 interface Parts {
   readonly deps: VmDeps;
   readonly vms: VmService;
   readonly names: { status(): DnsStatusView };
+  readonly bridge: NamedBridge;
 }
 
 const NOTHING: NetworkStatus = { isWatching: false, forwards: [], truncated: false, refusals: [] };
 
 /** The API's network service: what the relays of the machines tell, and what they are told. */
-export function networkServices({ deps, vms, names }: Parts): Services["network"] {
+export function networkServices({ deps, vms, names, bridge }: Parts): Services["network"] {
   const ports = async (nameOrId: string) => {
     const vm = deps.store.vms.get(nameOrId);
-    return await portsView(deps, vm, await statusOf(deps, vm));
+    const status = await statusOf(deps, vm);
+    if (vm.spec.network !== "bridge" || !bridge.has(vm.id)) return await portsView(deps, vm, status);
+    return await portsView(deps, vm, { ...status, refusals: await bridge.refusalsOf(vm.id, vmAddress(vm)) });
   };
   return {
     ports,
@@ -33,6 +38,7 @@ export function networkServices({ deps, vms, names }: Parts): Services["network"
       return await ports(name);
     },
     dns: () => Promise.resolve(names.status()),
+    bridge: async () => ({ guests: bridge.list(), plan: describePlan(await bridge.dryRun()) }),
   };
 }
 
@@ -50,9 +56,8 @@ async function statusOf({ host, paths }: VmDeps, vm: Vm): Promise<NetworkStatus>
 }
 
 async function portsView(deps: VmDeps, vm: Vm, status: NetworkStatus): Promise<VmPortsView> {
-  const address = loopbackAddress(vm.number);
-  const resolves = vm.state === "running" &&
-    (await deps.host.network.resolveName(`${vm.name}.vm`)).includes(address);
+  const address = vmAddress(vm);
+  const resolves = vm.state === "running" && await resolvesTo(deps, `${vm.name}.vm`, address);
   return {
     name: vm.name,
     state: vm.state,
@@ -74,6 +79,12 @@ async function portsView(deps: VmDeps, vm: Vm, status: NetworkStatus): Promise<V
       lastAt: new Date(lastAtMs).toISOString(),
     })),
   };
+}
+
+/** Whether this host's programs find the address by the name (getaddrinfo). */
+async function resolvesTo({ host }: VmDeps, name: string, address: string): Promise<boolean> {
+  const { stdout } = await host.processes.run({ program: "getent", args: ["ahostsv4", name] });
+  return stdout.split("\n").some((line) => line.startsWith(`${address} `));
 }
 
 /** What surely speaks no HTTP gets no link. */

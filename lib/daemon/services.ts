@@ -19,6 +19,7 @@ import { createDefaults } from "./create_defaults.ts";
 import { kernelServices } from "./kernel_services.ts";
 import { vmChangeServices } from "./vm_change_services.ts";
 import { vmLookServices } from "./vm_look_services.ts";
+import type { NamedBridge } from "./bridge_names.ts";
 import { networkServices } from "./network_services.ts";
 import { vmServices } from "./vm_services.ts";
 
@@ -43,6 +44,7 @@ export interface ServiceParts {
   readonly deps: VmDeps;
   /** The name server. */
   readonly names: { status(): DnsStatusView };
+  readonly bridge: NamedBridge;
   shutdown(): void;
 }
 

@@ -2,7 +2,7 @@ import type { DnsStatusView } from "../api/network_contract.ts";
 import type { Host } from "../base/host.ts";
 import { answerQuery, type Names } from "../net/dns/authority.ts";
 import { DnsServer } from "../net/dns/server.ts";
-import { loopbackAddress } from "../store/records.ts";
+import { vmAddress } from "../store/records.ts";
 import type { Store } from "../store/store.ts";
 
 const DNS_ADDRESS = "127.0.0.1";
@@ -39,7 +39,7 @@ class VmNames implements Names {
     this.#changes = changes;
     const named = this.#store.vms.list()
       .filter(({ state, spec }) => (state === "running" || state === "stopping") && spec.network !== "none")
-      .map((vm) => [vm.name as string, loopbackAddress(vm.number)] as const);
+      .map((vm) => [vm.name as string, vmAddress(vm)] as const);
     this.#byName = new Map(named);
     this.#byAddress = new Map(named.map(([name, address]) => [address, name]));
   }

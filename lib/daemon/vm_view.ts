@@ -1,6 +1,6 @@
 import type { VmView } from "../api/contract.ts";
 import { type Paths, sshPaths, vmPaths } from "../store/paths.ts";
-import { loopbackAddress, type Vm } from "../store/records.ts";
+import { type Vm, vmAddress } from "../store/records.ts";
 import type { Booted } from "../vm/boot.ts";
 import type { Stall } from "../vm/stalls.ts";
 
@@ -33,7 +33,7 @@ export function vmView(paths: Paths, vm: Vm, { booted, trashKeepMs, stall, diskU
     ...waitingForRestart(vm),
     network: spec.network,
     transport: spec.transport,
-    address: loopbackAddress(vm.number),
+    address: vmAddress(vm),
     createdAt: new Date(vm.createdAtMs).toISOString(),
     ...(vm.startedAtMs !== undefined && isReachable
       ? { startedAt: new Date(vm.startedAtMs).toISOString() }

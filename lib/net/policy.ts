@@ -6,7 +6,7 @@ export const HOST_NAME = "host.banger.internal";
 export const HOST_ADDRESS = ipv4Number("10.0.2.2");
 
 /** Denied unless the very address is allowed, whatever else is: what a guest must not reach by accident. */
-const PROTECTED: readonly (readonly [string, number, string])[] = [
+export const PROTECTED: readonly (readonly [string, number, string])[] = [
   ["0.0.0.0", 8, "this host"],
   ["127.0.0.0", 8, "this host's loopback"],
   ["10.0.2.0", 24, "this host's loopback"],
@@ -79,6 +79,11 @@ export class EgressPolicy {
   mayResolve(name: string): boolean {
     return name === HOST_NAME ||
       this.#rules.some((rule) => rule.kind === "any" || (rule.kind === "name" && matches(rule, name)));
+  }
+
+  /** The ports on which the rules with names let the guest reach a name; undefined among them for all. */
+  portsOf(name: string): (number | undefined)[] {
+    return this.#rules.flatMap((rule) => rule.kind === "name" && matches(rule, name) ? [rule.port] : []);
   }
 
   /** Remembers what a name was resolved to. */

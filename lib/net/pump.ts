@@ -2,8 +2,8 @@ import { writeFully } from "../base/bytes.ts";
 import type { Connection } from "../base/host.ts";
 
 const FIRST_BYTES = 16 * 1024;
-/** Larger reads do not carry more over loopback, and each connection has two of these. */
-const MOST_BYTES = 256 * 1024;
+/** Two whole packets of the guest's. Each connection has two buffers, so larger ones would add up. */
+const MOST_BYTES = 2 * 65_480;
 
 /**
  * Carries bytes both ways until both sides have ended; a half-close is passed on. Where one side fails,
@@ -31,7 +31,9 @@ async function pump(from: Connection, to: Connection): Promise<void> {
   let buffer = new Uint8Array(FIRST_BYTES);
   for (let count; (count = await from.read(buffer)) !== null;) {
     await writeFully((bytes) => to.write(bytes), buffer.subarray(0, count));
-    if (count === buffer.length && count < MOST_BYTES) buffer = new Uint8Array(4 * count);
+    if (count === buffer.length && count < MOST_BYTES) {
+      buffer = new Uint8Array(Math.min(4 * count, MOST_BYTES));
+    }
   }
   await to.closeWrite();
 }

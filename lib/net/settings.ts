@@ -19,6 +19,8 @@ const schema = z.object({
     z.object({ kind: z.literal("hybrid"), path: z.string() }),
     z.object({ kind: z.literal("vsock"), cid: z.number() }),
   ]),
+  /** Where this host reaches the guest itself: in bridge mode. */
+  direct: z.string().optional(),
   /** Where QEMU gives us the guest's frames; absent where a tap carries them. */
   frameSocketPath: z.string().optional(),
 });

@@ -30,6 +30,8 @@ export interface Paths {
   /** Held by a command that starts the daemon. */
   readonly startLock: HostPath;
   readonly binDirectory: HostPath;
+  /** What bridge mode must put back. */
+  readonly bridgeState: HostPath;
   /** The executable before the last upgrade. */
   readonly previousExecutable: HostPath;
 }
@@ -69,6 +71,7 @@ export function resolvePaths(variable: (name: string) => string | undefined, uid
     sshDirectory: `${state}/ssh` as HostPath,
     daemonLog: `${state}/daemon.log` as HostPath,
     binDirectory: `${state}/bin` as HostPath,
+    bridgeState: `${state}/bridge.json` as HostPath,
     previousExecutable: `${state}/previous/banger` as HostPath,
     daemonSocket: `${runtime}/daemon.sock` as HostPath,
     daemonLock: `${runtime}/daemon.lock` as HostPath,

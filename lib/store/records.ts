@@ -1,3 +1,4 @@
+import { bridgeAddress, loopbackAddress } from "../base/addresses.ts";
 import { z } from "zod";
 import {
   type ImageId,
@@ -57,7 +58,7 @@ const vmSpecSchema = z.object({
   cpus: z.number().int(),
   memoryMib: z.number().int(),
   workDiskBytes: z.number().int(),
-  network: z.enum(["user", "none"]),
+  network: z.enum(["user", "bridge", "none"]),
   /** As `parsePublish` takes them. */
   publish: z.array(z.string()).optional(),
   /** False: nothing is forwarded without being published. */
@@ -108,6 +109,8 @@ export const vmRecordSchema = z.object({
   startedWith: z.object({ cpus: z.number().int(), memoryMib: z.number().int() }).optional(),
   /** In the trash: since when, and under which name it was known. */
   removed: z.object({ atMs: z.number(), name: z.string().transform(parseVmName) }).optional(),
+  /** The tap that it has in bridge mode, from before its start until after its end. */
+  tap: z.string().optional(),
   spec: vmSpecSchema,
   /** Undefined until the disks are made. */
   rootDisk: rootDiskModeSchema.optional(),
@@ -161,9 +164,9 @@ export const UNKNOWN_RECORD: VmRecord = {
 
 export const vmStateSchema = z.enum(Object.keys(TRANSITIONS) as [VmState, ...VmState[]]);
 
-/** The VM's loopback address, in 127.42.0.0/16. */
-export function loopbackAddress(number: number): string {
-  return `127.42.${number >> 8}.${number & 255}`;
+/** Where this host reaches the VM. */
+export function vmAddress({ number, spec }: Pick<Vm, "number" | "spec">): string {
+  return spec.network === "bridge" ? bridgeAddress(number) : loopbackAddress(number);
 }
 
 /** Guest CIDs below 3 are reserved (vsock(7)); ours start well above what people choose by hand. */

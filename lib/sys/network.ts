@@ -1,8 +1,6 @@
-import { createSocket } from "node:dgram";
-import { lookup } from "node:dns/promises";
 import { BangerError } from "../base/errors.ts";
 import type { Connection } from "../base/host.ts";
-import type { Network, TcpListener, UdpSocket } from "../base/network.ts";
+import type { Endpoint, Network, OnDatagram, TcpListener, UdpSocket } from "../base/network.ts";
 import { osError, systemCode } from "./os_errors.ts";
 import { DenoConnection } from "./sockets.ts";
 
@@ -31,42 +29,17 @@ export const systemNetwork: Network = {
   },
 
   bindUdp(address, port, onMessage) {
-    return new Promise<UdpSocket>((resolve, reject) => {
-      const socket = createSocket("udp4");
-      let open = true;
-      socket.once("error", (thrown) => reject(listenError(address, port, thrown)));
-      socket.bind(port, address, () => {
-        socket.removeAllListeners("error");
-        // A datagram that was refused where it went (ICMP): as lost as any other.
-        socket.on("error", () => {});
-        socket.on("message", (bytes, from) => {
-          if (open) onMessage(new Uint8Array(bytes), { address: from.address, port: from.port });
-        });
-        resolve({
-          port: socket.address().port,
-          send: (bytes, to) => {
-            if (open) socket.send(bytes, to.port, to.address, () => {});
-          },
-          close: () => {
-            if (open) socket.close();
-            open = false;
-          },
-        });
-      });
+    return Promise.resolve().then(() => {
+      try {
+        const socket = Deno.listenDatagram({ transport: "udp", hostname: address, port });
+        return new DenoUdpSocket(socket, onMessage);
+      } catch (thrown) {
+        throw listenError(address, port, thrown);
+      }
     });
   },
 
   ownAddresses: () => Deno.networkInterfaces().map(({ address }) => address.replace(/%.*$/, "")),
-
-  async resolveName(name) {
-    try {
-      return (await lookup(name, { family: 4, all: true })).map(({ address }) => address);
-    } catch (thrown) {
-      const code = systemCode(thrown);
-      if (code === "ENOTFOUND" || code === "EAI_AGAIN" || code === "ENODATA") return [];
-      throw osError(`look up ${name}`, thrown);
-    }
-  },
 };
 
 function listenError(address: string, port: number, thrown: unknown): BangerError {
@@ -110,5 +83,51 @@ class DenoTcpListener implements TcpListener {
   close(): void {
     if (this.#open) this.#listener.close();
     this.#open = false;
+  }
+}
+
+/** The largest payload of a datagram over IPv4. */
+const MAX_DATAGRAM_BYTES = 65_507;
+
+class DenoUdpSocket implements UdpSocket {
+  readonly #socket: Deno.DatagramConn;
+  readonly #onMessage: OnDatagram;
+  readonly port: number;
+  #open = true;
+
+  constructor(socket: Deno.DatagramConn, onMessage: OnDatagram) {
+    this.#socket = socket;
+    this.#onMessage = onMessage;
+    this.port = (socket.addr as Deno.NetAddr).port;
+    void this.#receiveAll();
+  }
+
+  send(bytes: Uint8Array, to: Endpoint): void {
+    if (!this.#open) return;
+    this.#socket.send(bytes, { transport: "udp", hostname: to.address, port: to.port }).catch(() => {
+      // Lost, as datagrams may be.
+    });
+  }
+
+  close(): void {
+    if (this.#open) this.#socket.close();
+    this.#open = false;
+  }
+
+  async #receiveAll(): Promise<void> {
+    const buffer = new Uint8Array(MAX_DATAGRAM_BYTES);
+    while (this.#open) {
+      try {
+        const [bytes, from] = await this.#socket.receive(buffer);
+        const { hostname, port } = from as Deno.NetAddr;
+        if (this.#open) this.#onMessage(bytes.slice(), { address: hostname, port });
+      } catch (thrown) {
+        if (!this.#open || thrown instanceof Deno.errors.BadResource) return;
+        // What we sent was refused where it went (ICMP): the socket itself is as good as before.
+        if (!(thrown instanceof Deno.errors.ConnectionRefused)) {
+          await new Promise((resolve) => setTimeout(resolve, ACCEPT_AGAIN_MS));
+        }
+      }
+    }
   }
 }

@@ -9,7 +9,7 @@ import type { Machine } from "../vmm/driver.ts";
 import type { ChosenDriver } from "../vmm/drivers.ts";
 import { watchBoot } from "../vmm/watchdog.ts";
 import { writeConfigDisk } from "./config_disk.ts";
-import { writeSettings } from "./network.ts";
+import { attachNetwork, detachNetwork, writeSettings } from "./network.ts";
 import { beginConsole, lastLines, readBootConsole } from "./console.ts";
 import type { VmDeps } from "./deps.ts";
 import { collectSyncedFiles } from "./file_sync.ts";
@@ -124,7 +124,9 @@ async function launch(
     const relay = driver.name === "qemu"
       ? await step("relay", () => startRelay(deps, vm), (relay) => stopProcess(host.processes, relay))
       : undefined;
-    const spec = machineSpec(deps, vm, { kernel: parts.kernel, root, driver: driver.name });
+    const tap = await step("network", () => attachNetwork(deps, vm), () => detachNetwork(deps, vm));
+    const network = { ...(tap === undefined ? {} : { tap }) };
+    const spec = machineSpec(deps, vm, { kernel: parts.kernel, root, driver: driver.name, ...network });
     const machine = await step("machine", () => driver.launch(spec, signal), (machine) => machine.kill());
     const state = { record: machine.record, relay, why };
     onLaunched(state);
@@ -154,11 +156,13 @@ export async function startRelay(deps: VmDeps, vm: Vm): Promise<ProcessIdentity>
 
 /** As if its power were cut, and all beside it gone. Fine if it is gone already. */
 export async function stopMachine(
-  { host, paths }: Pick<VmDeps, "host" | "paths">,
+  deps: Pick<VmDeps, "host" | "paths" | "bridge">,
   vm: Vm,
   { machine, state }: Booted,
 ): Promise<void> {
+  const { host, paths } = deps;
   await machine.kill();
   await stopProcess(host.processes, state.relay);
+  await detachNetwork(deps, vm);
   await detachRootDisk(host, paths, vm);
 }

@@ -1,10 +1,11 @@
+import { BRIDGE_NETWORK } from "../base/addresses.ts";
 import type { Files } from "../base/host.ts";
 import { type BootConfig, buildConfigTar, QEMU_USER_NETWORK } from "../guest/config/config_tar.ts";
 import type { SyncedEntry } from "../guest/config/synced_files.ts";
 import { hostKeyAlias, knownHostsLine } from "../guest/ssh/client_arguments.ts";
 import { generateSshKeyPair } from "../guest/ssh/keys.ts";
 import { type Paths, sshPaths, vmPaths } from "../store/paths.ts";
-import type { ImageRecord, Vm } from "../store/records.ts";
+import { type ImageRecord, type Vm, vmAddress } from "../store/records.ts";
 
 const MAX_KEY_BYTES = 16 * 1024;
 
@@ -69,7 +70,7 @@ export async function writeConfigDisk(
         command: config.command,
       },
     },
-    ...(vm.spec.network === "user" ? { network: QEMU_USER_NETWORK } : {}),
+    ...guestNetwork(vm),
     authorizedKeys: [await ensureClientKey(files, paths)],
     hostKey: {
       privateKey: await files.readText(hostKey, MAX_KEY_BYTES),
@@ -80,6 +81,13 @@ export async function writeConfigDisk(
     syncedFiles,
   };
   await files.writeAtomic(configDisk, buildConfigTar(boot), 0o600);
+}
+
+function guestNetwork(vm: Vm): Pick<BootConfig, "network"> {
+  if (vm.spec.network === "none") return {};
+  if (vm.spec.network === "user") return { network: QEMU_USER_NETWORK };
+  const { gateway, prefixLength } = BRIDGE_NETWORK;
+  return { network: { address: vmAddress(vm), prefixLength, gateway, dnsServers: [gateway] } };
 }
 
 /** Image configurations may have a relative one; container engines start at the root directory, too. */

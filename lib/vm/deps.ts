@@ -1,5 +1,6 @@
 import type { CommandLine, Host, Progress } from "../base/host.ts";
 import type { Kernel } from "../kernel/manifest.ts";
+import type { BridgeNetwork } from "../net/bridge/bridge_network.ts";
 import type { Paths } from "../store/paths.ts";
 import type { ImageRecord } from "../store/records.ts";
 import type { Store } from "../store/store.ts";
@@ -26,6 +27,7 @@ export interface VmDeps {
   ensureKernel(name: string, progress: Progress, signal: AbortSignal): Promise<Kernel>;
   /** The relay for a VM: `bangerd relay …`. */
   relayCommand(options: RelayOptions): CommandLine;
+  readonly bridge: Pick<BridgeNetwork, "attach" | "adopt" | "detach" | "recover">;
   /** What VMs may reach that say nothing themselves (`parseNetRule`). */
   defaultAllowNet(): Promise<readonly string[]>;
   /** `vhost-device-vsock`, where the host's configuration names one. */

@@ -4,6 +4,7 @@ import type { VmId, VmName } from "../base/names.ts";
 import { wrongState } from "../base/states.ts";
 import { vmPaths } from "../store/paths.ts";
 import type { ImageRecord, RootOfImage, Vm } from "../store/records.ts";
+import { networkMode } from "./network.ts";
 import type { VmDeps } from "./deps.ts";
 import type { VmQueues } from "./queue.ts";
 import { ASKED_FOR, makeRootDisk, type RootDisk, rootDiskFileName } from "./root_disk.ts";
@@ -88,7 +89,7 @@ export class ImageChanges {
     const mode = vm.rootDiskReason === ASKED_FOR ? vm.rootDisk : undefined;
     const { driver } = await drivers.choose({
       ...(vm.spec.vmm ? { requested: vm.spec.vmm } : {}),
-      network: vm.spec.network,
+      network: networkMode(vm.spec),
       rootFormat: mode === "qcow2" ? "qcow2" : "raw",
     });
     const stem = `root-${crypto.randomUUID().slice(0, 8)}`;

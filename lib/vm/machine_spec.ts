@@ -2,7 +2,7 @@ import { BangerError } from "../base/errors.ts";
 import type { Kernel } from "../kernel/manifest.ts";
 import { vmPaths } from "../store/paths.ts";
 import { type Vm, vsockCid } from "../store/records.ts";
-import type { AgentTransport, Drive, DriverName, MachineSpec } from "../vmm/driver.ts";
+import type { AgentTransport, Drive, DriverName, MachineNetwork, MachineSpec } from "../vmm/driver.ts";
 import type { VmDeps } from "./deps.ts";
 import { macAddress } from "./network.ts";
 
@@ -14,7 +14,7 @@ import { macAddress } from "./network.ts";
 export function machineSpec(
   deps: VmDeps,
   vm: Vm,
-  { kernel, root, driver }: { kernel: Kernel; root: Drive; driver: DriverName },
+  { kernel, root, driver, tap }: { kernel: Kernel; root: Drive; driver: DriverName; tap?: string },
 ): MachineSpec {
   const files = vmPaths(deps.paths, vm.id);
   return {
@@ -29,11 +29,17 @@ export function machineSpec(
       { id: "config", path: files.configDisk, format: "raw", readOnly: true },
       { id: "modules", path: kernel.modulesDiskPath, format: "raw", readOnly: true },
     ],
-    network: vm.spec.network === "user" ? { mode: "user", mac: macAddress(vm.number) } : { mode: "none" },
+    network: machineNetwork(vm, tap),
     transport: agentTransport(deps, vm, driver),
     logPath: files.machineLog,
     consolePath: files.consoleLog,
   };
+}
+
+function machineNetwork({ spec, number }: Vm, tapName: string | undefined): MachineNetwork {
+  const mac = macAddress(number);
+  if (spec.network === "user") return { mode: "user", mac };
+  return tapName === undefined ? { mode: "none" } : { mode: "tap", mac, tapName };
 }
 
 function agentTransport({ vhostDeviceVsock }: VmDeps, vm: Vm, driver: DriverName): AgentTransport {

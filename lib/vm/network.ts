@@ -1,11 +1,12 @@
 import { BangerError } from "../base/errors.ts";
-import { parsePublish } from "../base/net_rules.ts";
+import { parseNetRule, parsePublish } from "../base/net_rules.ts";
 import type { VmName } from "../base/names.ts";
+import type { BridgeGuest } from "../net/bridge/bridge_network.ts";
 import { askControl } from "../net/control.ts";
 import { writeNetworkSettings } from "../net/settings.ts";
 import { networkFiles, vmPaths } from "../store/paths.ts";
-import { loopbackAddress, type Vm, type VmSpec, vsockCid } from "../store/records.ts";
-import { runtimeSockets } from "../vmm/driver.ts";
+import { type Vm, vmAddress, type VmSpec, vsockCid } from "../store/records.ts";
+import { type MachineNetwork, runtimeSockets } from "../vmm/driver.ts";
 import type { VmDeps } from "./deps.ts";
 import type { VmQueues } from "./queue.ts";
 
@@ -30,6 +31,11 @@ export function networkSpec(
   };
 }
 
+/** As VMMs call it. */
+export function networkMode({ network }: Pick<VmSpec, "network">): MachineNetwork["mode"] {
+  return network === "bridge" ? "tap" : network;
+}
+
 /** Tells the relay what it is to carry. A VM without a network has no such file. */
 export async function writeSettings(deps: VmDeps, vm: Vm): Promise<void> {
   const { host, paths } = deps;
@@ -37,16 +43,49 @@ export async function writeSettings(deps: VmDeps, vm: Vm): Promise<void> {
   if (vm.spec.network === "none") return;
   await writeNetworkSettings(host.files, networkFiles(runtime).settings, {
     vmName: vm.name,
-    address: loopbackAddress(vm.number),
+    address: vmAddress(vm),
     mac: macAddress(vm.number),
-    forward: vm.spec.forward !== false,
+    forward: vm.spec.network === "user" && vm.spec.forward !== false,
     publish: [...vm.spec.publish ?? []],
     allow: [...vm.spec.allowNet ?? await deps.defaultAllowNet()],
     agent: vm.spec.transport === "vhost-vsock"
       ? { kind: "vsock", cid: vsockCid(vm.number) }
       : { kind: "hybrid", path: runtimeSockets(runtime).agent },
-    frameSocketPath: runtimeSockets(runtime).frames,
+    ...(vm.spec.network === "bridge"
+      ? { direct: vmAddress(vm) }
+      : { frameSocketPath: runtimeSockets(runtime).frames }),
   });
+}
+
+/** As the bridge knows it. */
+async function bridgeGuest(deps: VmDeps, vm: Vm): Promise<BridgeGuest> {
+  const rules = (vm.spec.allowNet ?? await deps.defaultAllowNet()).map(parseNetRule);
+  return { id: vm.id, address: vmAddress(vm), mac: macAddress(vm.number), allow: rules };
+}
+
+/** Gives a VM of bridge mode its tap, and writes down which. @returns undefined in the other modes */
+export async function attachNetwork(deps: VmDeps, vm: Vm): Promise<string | undefined> {
+  if (vm.spec.network !== "bridge") return undefined;
+  const tap = await deps.bridge.attach(await bridgeGuest(deps, vm));
+  deps.store.vms.update(vm.id, { record: { tap } });
+  return tap;
+}
+
+/** Takes it back. Call once the machine is gone. Idempotent. */
+export async function detachNetwork(
+  { bridge }: Pick<VmDeps, "bridge">,
+  vm: Pick<Vm, "id" | "spec">,
+): Promise<void> {
+  if (vm.spec.network === "bridge") await bridge.detach(vm.id);
+}
+
+/** After a start of the daemon: machines that run keep their taps, and what nobody has is taken down. */
+export async function recoverBridge(deps: VmDeps, isRunning: (vm: Vm) => boolean): Promise<void> {
+  for (const vm of deps.store.vms.list()) {
+    if (vm.spec.network !== "bridge" || vm.tap === undefined || !isRunning(vm)) continue;
+    deps.bridge.adopt(await bridgeGuest(deps, vm), vm.tap);
+  }
+  await deps.bridge.recover();
 }
 
 /**
@@ -106,6 +145,7 @@ export async function changeNetwork(
     const changed = store.vms.update(id, { record: { spec } });
     if (vm.state !== "running") return;
     await writeSettings(deps, changed);
+    if (spec.network === "bridge") await deps.bridge.attach(await bridgeGuest(deps, changed));
     await askControl(host, networkFiles(vmPaths(paths, id).runtime).control, "reload");
   });
   return name;

@@ -8,6 +8,7 @@ import { discardUnfinishedRoot } from "./image_change.ts";
 import { parseMachineState } from "./machine_state.ts";
 import { stopProcess } from "./processes.ts";
 import { findMissingDisk, findVmProcesses, finishRemoval, stopUnrecordedProcesses } from "./residue.ts";
+import { detachNetwork } from "./network.ts";
 import { detachRootDisk } from "./root_disk.ts";
 import type { VmService } from "./service.ts";
 import { takeInVms } from "./take_in.ts";
@@ -148,6 +149,7 @@ async function staysBroken(deps: VmDeps, vm: Vm): Promise<boolean> {
 async function cleanUp(deps: VmDeps, vm: Vm): Promise<void> {
   const { host, paths } = deps;
   await stopUnrecordedProcesses(deps, vm.id);
+  await detachNetwork(deps, vm);
   await detachRootDisk(host, paths, vm);
   await host.files.remove(vmPaths(paths, vm.id).runtime);
 }

@@ -5,6 +5,7 @@ import { vmPaths } from "../store/paths.ts";
 import { type Booted, startRelay, stopMachine } from "./boot.ts";
 import type { VmDeps } from "./deps.ts";
 import { boundVmmFiles } from "./log_bounds.ts";
+import { detachNetwork } from "./network.ts";
 import { stopProcess } from "./processes.ts";
 import type { VmQueues } from "./queue.ts";
 import { finishRemoval } from "./residue.ts";
@@ -68,6 +69,7 @@ export class RunningMachines {
     const vm = store.vms.get(id);
     const booted = this.#machines.get(id);
     if (booted) await stopProcess(host.processes, booted.state.relay);
+    await detachNetwork(this.#deps, vm);
     await detachRootDisk(host, paths, vm);
     store.vms.transition("stop", id, "stopped", { machine: undefined, record: { lastExit } });
     this.#machines.delete(id);

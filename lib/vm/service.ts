@@ -14,7 +14,7 @@ import { makeHostKey } from "./config_disk.ts";
 import { type CreateOptions, specOf } from "./create_options.ts";
 import type { VmDeps } from "./deps.ts";
 import type { MachineState } from "./machine_state.ts";
-import { assertPublishable } from "./network.ts";
+import { assertPublishable, networkMode } from "./network.ts";
 import { VmQueues } from "./queue.ts";
 import { isFullDisk, nameTaken, removesRunning } from "./refusals.ts";
 import { finishRemoval, stopUnrecordedProcesses } from "./residue.ts";
@@ -223,7 +223,7 @@ export class VmService {
   #chooseDriver(spec: VmSpec, rootDisk: RootDiskMode | undefined): Promise<ChosenDriver> {
     return this.#deps.drivers.choose({
       ...(spec.vmm ? { requested: spec.vmm } : {}),
-      network: spec.network,
+      network: networkMode(spec),
       rootFormat: rootDisk === "qcow2" ? "qcow2" : "raw",
     });
   }

@@ -1,5 +1,5 @@
 import { createRoute } from "@hono/zod-openapi";
-import { changeNetworkSchema, dnsStatusSchema, vmPortsSchema } from "../network_contract.ts";
+import { bridgeSchema, changeNetworkSchema, dnsStatusSchema, vmPortsSchema } from "../network_contract.ts";
 import type { Services } from "../services.ts";
 import { answers, body, json, nameParam, newApp } from "./parts.ts";
 
@@ -31,5 +31,13 @@ export function networkRoutes(network: Services["network"]) {
         responses: answers({ 200: json("The name server", dnsStatusSchema) }),
       }),
       async (c) => c.json(await network.dns(), 200),
+    )
+    .openapi(
+      createRoute({
+        method: "get",
+        path: "/v1/bridge",
+        responses: answers({ 200: json("Bridge mode on this host", bridgeSchema) }),
+      }),
+      async (c) => c.json(await network.bridge(), 200),
     );
 }

@@ -35,6 +35,7 @@ export const NOUNS: Readonly<Record<string, string>> = {
   operation: "what the daemon is working on",
   "ssh-config": "plain ssh, scp and editors, for VMs",
   config: "the configuration file",
+  network: "networks of this host",
   dns: "names of VMs on this host",
   daemon: "the daemon that owns them all",
   support: "what a bug report needs",

@@ -140,4 +140,21 @@ function settingsFields(view: VmPortsView): [string, string | undefined][] {
   ];
 }
 
-export const NETWORK_COMMANDS: readonly Command[] = [ports, network];
+const bridge: Command = {
+  path: ["network", "bridge"],
+  summary: "show bridge mode on this host",
+  details:
+    "Shows the VMs that run in bridge mode (vm create --network bridge, as root) and their taps. With\n" +
+    "--dry-run, the commands and the nftables rules that the next of them would bring about, and nothing is done.",
+  options: [{ flags: "--dry-run", summary: "what would be done, as commands" }, JSON_OPTION],
+  async run({ daemon, terminal }, input) {
+    const client = await daemon.connect();
+    const { guests, plan } = await (await client.v1.bridge.$get()).json();
+    if (flag(input, "json")) await printJson(terminal, { guests, plan });
+    else if (flag(input, "dryRun")) await print(terminal, plan);
+    else await print(terminal, table(["ADDRESS", "TAP"], guests.map(({ address, tap }) => [address, tap])));
+    return 0;
+  },
+};
+
+export const NETWORK_COMMANDS: readonly Command[] = [ports, network, bridge];

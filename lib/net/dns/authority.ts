@@ -21,8 +21,8 @@ export interface Names {
 }
 
 const ZONE = "vm";
-/** 127.42.0.0/16, backwards. */
-const REVERSE_ZONE = "42.127.in-addr.arpa";
+/** 127.42.0.0/16 and the bridge's 10.69.0.0/16, backwards, and what stands in front of the rest. */
+const REVERSE_ZONES = [["42.127.in-addr.arpa", "127.42"], ["69.10.in-addr.arpa", "10.69"]] as const;
 /** A VM may be gone, or there again, in a moment: nobody should remember an answer for long. */
 const TTL_SECONDS = 5;
 const NEGATIVE_TTL_SECONDS = 1;
@@ -48,8 +48,8 @@ function partsFor(question: Question, names: Names): AnswerParts {
   const isTransfer = type === TYPE.AXFR || type === TYPE.IXFR || type === TYPE.OPT;
   if (isTransfer || (question.class !== CLASS.IN && question.class !== CLASS.ANY)) return REFUSED;
   if (name === ZONE || name.endsWith(`.${ZONE}`)) return forwardParts(question, names);
-  if (name === REVERSE_ZONE || name.endsWith(`.${REVERSE_ZONE}`)) return reverseParts(question, names);
-  return REFUSED;
+  const reverse = REVERSE_ZONES.find(([zone]) => name === zone || name.endsWith(`.${zone}`));
+  return reverse ? reverseParts(question, names, reverse[0], reverse[1]) : REFUSED;
 }
 
 function forwardParts({ name, type }: Question, names: Names): AnswerParts {
@@ -62,19 +62,19 @@ function forwardParts({ name, type }: Question, names: Names): AnswerParts {
   return positive({ name, type: TYPE.A, ttlSeconds: TTL_SECONDS, data });
 }
 
-function reverseParts({ name, type }: Question, names: Names): AnswerParts {
-  if (name === REVERSE_ZONE) return apexParts(REVERSE_ZONE, type);
-  const labels = name.slice(0, -REVERSE_ZONE.length - 1).split(".");
+function reverseParts({ name, type }: Question, names: Names, zone: string, prefix: string): AnswerParts {
+  if (name === zone) return apexParts(zone, type);
+  const labels = name.slice(0, -zone.length - 1).split(".");
   if (
     !labels.every((label) => /^(?:0|[1-9]\d{0,2})$/.test(label) && Number(label) <= 255) || labels.length > 2
   ) {
-    return negative(REVERSE_ZONE, RCODE.nxDomain);
+    return negative(zone, RCODE.nxDomain);
   }
   // 0.42.127.in-addr.arpa: there may be names below it (RFC 8020).
-  if (labels.length === 1) return negative(REVERSE_ZONE, RCODE.ok);
-  const target = names.nameAt(`127.42.${labels[1]}.${labels[0]}`);
-  if (target === undefined) return negative(REVERSE_ZONE, RCODE.nxDomain);
-  if (type !== TYPE.PTR && type !== TYPE.ANY) return negative(REVERSE_ZONE, RCODE.ok);
+  if (labels.length === 1) return negative(zone, RCODE.ok);
+  const target = names.nameAt(`${prefix}.${labels[1]}.${labels[0]}`);
+  if (target === undefined) return negative(zone, RCODE.nxDomain);
+  if (type !== TYPE.PTR && type !== TYPE.ANY) return negative(zone, RCODE.ok);
   return positive({ name, type: TYPE.PTR, ttlSeconds: TTL_SECONDS, data: encodeName(`${target}.${ZONE}`) });
 }
 

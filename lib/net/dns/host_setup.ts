@@ -51,7 +51,7 @@ export function installPlan(kind: SetupKind, facts: SetupFacts): SetupStep[] {
         { argv: ["ip", "addr", "replace", LINK_ADDRESS, "dev", LINK] },
         { argv: ["ip", "link", "set", LINK, "up"] },
         { argv: ["resolvectl", "dns", LINK, server] },
-        { argv: ["resolvectl", "domain", LINK, "~vm", "~42.127.in-addr.arpa"] },
+        { argv: ["resolvectl", "domain", LINK, "~vm", "~42.127.in-addr.arpa", "~69.10.in-addr.arpa"] },
         { argv: ["resolvectl", "default-route", LINK, "no"] },
       ];
     case "networkmanager-dnsmasq":
@@ -96,7 +96,7 @@ export function detection(kind: SetupKind): readonly string[] {
 /** dnsmasq(8), `--server=/domain/address#port`. Exported for tests. */
 export function dnsmasqConfig({ address, port }: Pick<SetupFacts, "address" | "port">): string {
   return `# Written by banger: its VMs' names.\nserver=/vm/${address}#${port}\n` +
-    `server=/42.127.in-addr.arpa/${address}#${port}\n`;
+    `server=/42.127.in-addr.arpa/${address}#${port}\nserver=/69.10.in-addr.arpa/${address}#${port}\n`;
 }
 
 /** The steps for people: commands as a shell takes them, files with what gets into them. */

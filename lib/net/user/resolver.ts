@@ -32,18 +32,27 @@ const HOST_TTL_SECONDS = 60;
 
 type ResolverHost = Pick<Host, "files" | "network" | "clock" | "log">;
 
+export interface ResolverOptions {
+  /** Where the guest finds this host. */
+  readonly hostAddress?: number;
+  /** Told what a name was resolved to, before the guest is. */
+  readonly onResolved?: (name: string, addresses: readonly number[]) => Promise<void>;
+}
+
 export class GuestResolver {
   readonly #host: ResolverHost;
   readonly #policy: EgressPolicy;
   readonly #refusals: RefusalLog;
+  readonly #options: ResolverOptions;
   #servers: readonly string[] = [];
   #serversAtMs = -Infinity;
   #pending = 0;
 
-  constructor(host: ResolverHost, policy: EgressPolicy, refusals: RefusalLog) {
+  constructor(host: ResolverHost, policy: EgressPolicy, refusals: RefusalLog, options: ResolverOptions = {}) {
     this.#host = host;
     this.#policy = policy;
     this.#refusals = refusals;
+    this.#options = options;
   }
 
   /**
@@ -87,7 +96,7 @@ export class GuestResolver {
     const { name, type } = question;
     const local = { authoritative: true, recursionAvailable: true } as const;
     if (name === HOST_NAME) {
-      const data = Uint8Array.from(ipv4Text(HOST_ADDRESS).split("."), Number);
+      const data = Uint8Array.from(ipv4Text(this.#options.hostAddress ?? HOST_ADDRESS).split("."), Number);
       const answers = type === TYPE.A ? [{ name, type, ttlSeconds: HOST_TTL_SECONDS, data }] : [];
       return { ...local, rcode: RCODE.ok, answers };
     }
@@ -108,11 +117,10 @@ export class GuestResolver {
         : await this.#askUdp(server, query, message);
       const parsed = answer && parseAnswer(answer);
       if (!parsed || parsed.question.name !== query.question.name) continue;
-      for (const { type, data, ttlSeconds } of parsed.answers) {
-        if (type === TYPE.A && data.length === 4) {
-          this.#policy.pin(query.question.name, uint32(data, 0), ttlSeconds);
-        }
-      }
+      const { name } = query.question;
+      const found = parsed.answers.filter(({ type, data }) => type === TYPE.A && data.length === 4);
+      for (const { data, ttlSeconds } of found) this.#policy.pin(name, uint32(data, 0), ttlSeconds);
+      await this.#options.onResolved?.(name, found.map(({ data }) => uint32(data, 0)));
       return answer;
     }
     return undefined;

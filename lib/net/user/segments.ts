@@ -18,6 +18,8 @@ export interface SegmentSender {
   /** The flow is over. */
   ended(flow: TcpFlow): void;
   now(): number;
+  /** Bytes that a flow may hold for either side. */
+  readonly heldBytes: number;
 }
 
 export interface FlowEnds {

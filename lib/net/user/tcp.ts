@@ -14,8 +14,11 @@ import {
 import type { FlowEnds, SegmentSender } from "./segments.ts";
 import { TcpFlow, WINDOW_SHIFT } from "./tcp_flow.ts";
 
-/** Each is at most some MiB: the guest must not take more than this of the host. */
-const MAX_FLOWS = 2048;
+const MAX_FLOWS = 1024;
+/** What a flow may hold for either side: fast while there are few, and no way to fill this host's memory. */
+const HELD_BYTES = 1024 * 1024;
+const HELD_BYTES_OF_MANY = 64 * 1024;
+const FEW_FLOWS = 64;
 const FIRST_PORT = 49_152;
 
 /** What carries the packets. */
@@ -134,6 +137,10 @@ export class Tcp implements SegmentSender {
 
   now(): number {
     return this.#packets.now();
+  }
+
+  get heldBytes(): number {
+    return this.#flows.size <= FEW_FLOWS ? HELD_BYTES : HELD_BYTES_OF_MANY;
   }
 
   send(

@@ -13,10 +13,6 @@ import { ReceiveQueue, SendQueue } from "./byte_queues.ts";
 import { add, difference, type FlowEnds, type SegmentSender } from "./segments.ts";
 import { type Segment, TCP_FLAG } from "./packets.ts";
 
-/** Bytes of the guest that nobody has read yet: what its window is made of. */
-const RECEIVE_BYTES = 1024 * 1024;
-/** Bytes to the guest that it has not acknowledged. */
-const SEND_BYTES = 1024 * 1024;
 export const WINDOW_SHIFT = 7;
 /** Where a guest's SYN names none (RFC 9293, section 3.7.1). */
 const DEFAULT_MSS = 536;
@@ -156,7 +152,7 @@ export class TcpFlow implements Connection, FlowEnds {
   }
 
   async write(bytes: Uint8Array): Promise<number> {
-    while (this.#queue.sizeBytes >= SEND_BYTES && !this.#failure && !this.#isClosed) {
+    while (this.#queue.sizeBytes >= this.#sender.heldBytes && !this.#failure && !this.#isClosed) {
       await new Promise<void>((resolve) => this.#wakeWriter = resolve);
     }
     if (this.#failure) throw this.#failure;
@@ -188,6 +184,7 @@ export class TcpFlow implements Connection, FlowEnds {
 
   #takeSyn(syn: Segment): void {
     this.#expected = add(syn.sequence, 1);
+    this.#advertisedEnd = this.#expected;
     this.#mss = Math.min(Math.max(syn.mss ?? DEFAULT_MSS, 64), this.#maxSegment);
     this.#guestShift = syn.windowShift ?? 0;
     // Both scale their windows, or neither does.
@@ -226,7 +223,11 @@ export class TcpFlow implements Connection, FlowEnds {
   #takeReset(segment: Segment): void {
     const isAnswer = this.#state === "opening" && segment.acknowledgement === this.#next;
     const offset = difference(segment.sequence, this.#expected);
-    if (isAnswer || (this.#state !== "opening" && offset >= 0 && offset <= RECEIVE_BYTES)) {
+    if (
+      isAnswer ||
+      (this.#state !== "opening" && offset >= 0 &&
+        offset <= Math.max(0, difference(this.#advertisedEnd, this.#expected)))
+    ) {
       this.#fail(isAnswer ? "nothing listens there" : "the guest cut the connection", false);
     }
   }
@@ -262,7 +263,7 @@ export class TcpFlow implements Connection, FlowEnds {
     if (difference(this.#next, acknowledgement) < 0) this.#next = acknowledgement;
     this.#progress();
     this.#queue.drop(count);
-    if (this.#queue.sizeBytes < SEND_BYTES) this.#wakeOneWriter();
+    if (this.#queue.sizeBytes < this.#sender.heldBytes) this.#wakeOneWriter();
   }
 
   #countDuplicate(): void {
@@ -277,7 +278,7 @@ export class TcpFlow implements Connection, FlowEnds {
     const overlap = difference(this.#expected, segment.sequence);
     // A gap: the guest sends the missing part again, and what is behind it, too.
     if (overlap < 0 || overlap > segment.payload.length || this.#finReceived) return;
-    const room = RECEIVE_BYTES - this.#received.sizeBytes;
+    const room = difference(this.#advertisedEnd, this.#expected);
     const fresh = segment.payload.subarray(overlap, overlap + room);
     if (fresh.length > 0 && !this.#isClosed) {
       this.#received.push(fresh.slice());
@@ -293,8 +294,8 @@ export class TcpFlow implements Connection, FlowEnds {
   #takeReceived(into: Uint8Array): number {
     const count = this.#received.take(into);
     // A guest that met a closed window waits to be told that it is open again.
-    const end = add(this.#expected, RECEIVE_BYTES - this.#received.sizeBytes);
-    if (difference(end, this.#advertisedEnd) >= RECEIVE_BYTES / 2 && this.#state === "open") {
+    const end = add(this.#expected, this.#room());
+    if (difference(end, this.#advertisedEnd) >= this.#sender.heldBytes / 2 && this.#state === "open") {
       this.#sendControl(TCP_FLAG.ack);
     }
     return count;
@@ -333,7 +334,7 @@ export class TcpFlow implements Connection, FlowEnds {
   }
 
   #sendControl(flags: number, payload?: Uint8Array): boolean {
-    const room = RECEIVE_BYTES - this.#received.sizeBytes;
+    const room = this.#room();
     // A SYN's window is never scaled.
     const shift = flags & TCP_FLAG.syn ? 0 : this.#shift;
     const window = Math.min(room >>> shift, 0xffff);
@@ -349,6 +350,12 @@ export class TcpFlow implements Connection, FlowEnds {
       this.#advertisedEnd = add(this.#expected, window << shift);
     } else if (flags & TCP_FLAG.ack) this.#oweAcknowledgement = true;
     return isSent;
+  }
+
+  /** What the guest may send: never less than it was told before (RFC 9293, section 3.8.6). */
+  #room(): number {
+    const told = difference(this.#advertisedEnd, this.#expected);
+    return Math.max(this.#sender.heldBytes - this.#received.sizeBytes, told, 0);
   }
 
   #endIfDone(): void {

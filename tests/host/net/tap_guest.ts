@@ -11,7 +11,9 @@ const MAC = "52:54:00:42:00:01";
 
 /** Frames between the tap and the socket, each behind its length. */
 const BRIDGE = `
-import fcntl, os, socket, struct, sys, threading
+import fcntl, os, random, socket, struct, sys, threading
+loss = float(sys.argv[2])
+random.seed(42)
 tap = os.open("/dev/net/tun", os.O_RDWR)
 fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH", b"eth0", 0x1002))
 listener = socket.socket(socket.AF_UNIX)
@@ -22,13 +24,14 @@ connection, _ = listener.accept()
 def outwards():
     while True:
         frame = os.read(tap, 70000)
-        connection.sendall(struct.pack(">I", len(frame)) + frame)
+        if random.random() >= loss: connection.sendall(struct.pack(">I", len(frame)) + frame)
 threading.Thread(target=outwards, daemon=True).start()
 stream = connection.makefile("rb", 1 << 20)
 while True:
     head = stream.read(4)
     if len(head) < 4: break
-    os.write(tap, stream.read(struct.unpack(">I", head)[0]))
+    frame = stream.read(struct.unpack(">I", head)[0])
+    if random.random() >= loss: os.write(tap, frame)
 os._exit(0)
 `;
 
@@ -48,7 +51,8 @@ export interface TapGuest extends AsyncDisposable {
   spawn(...command: string[]): Deno.ChildProcess;
 }
 
-export async function tapGuest(rules: readonly string[] = ["*"]): Promise<TapGuest> {
+/** @param loss the share of frames that get lost, both ways */
+export async function tapGuest(rules: readonly string[] = ["*"], loss = 0): Promise<TapGuest> {
   const name = `banger-test-${Deno.pid}-${Math.floor(Math.random() * 1e6)}`;
   const directory = await Deno.makeTempDir({ prefix: "banger-tap-" });
   await using stack = new AsyncDisposableStack();
@@ -58,7 +62,7 @@ export async function tapGuest(rules: readonly string[] = ["*"]): Promise<TapGue
   const path = `${directory}/net.sock`;
   const inside = ["netns", "exec", name];
   const bridge = new Deno.Command("ip", {
-    args: [...inside, "python3", "-c", BRIDGE, path],
+    args: [...inside, "python3", "-c", BRIDGE, path, String(loss)],
     stdout: "piped",
   }).spawn();
   const lines = bridge.stdout.getReader();

@@ -84,6 +84,21 @@ test("into the guest: every byte comes back, whatever the size, and 200 connecti
   }
 });
 
+test("frames that get lost are sent again, both ways", async () => {
+  await using guest = await tapGuest(["*"], 0.03);
+  const server = guest.spawn("python3", "-c", ECHO);
+  try {
+    (await connectWhenUp(() => guest.network.connect(7000))).close();
+    const sent = noise(4_000_000);
+    const back = await echoed(await guest.network.connect(7000), sent);
+    assert.equal(back.length, sent.length);
+    assert.ok(back.every((byte, at) => byte === sent[at]));
+  } finally {
+    server.kill("SIGKILL");
+    await server.status;
+  }
+});
+
 test("a port that nobody listens on refuses at once, and a guest's reset reaches us", async () => {
   await using guest = await tapGuest();
   await assert.rejects(guest.network.connect(7001), /nothing listens there/);

@@ -36,7 +36,7 @@ for (
     ["banger vm create --image al", ["alpine-3.20"]],
     ["banger vm create -i al", ["alpine-3.20"]],
     ["banger vm create --image=al", ["--image=alpine-3.20"]],
-    ["banger vm create --network ", ["user", "none"]],
+    ["banger vm create --network ", ["user", "bridge", "none"]],
     ["banger vm create --network=n", ["--network=none"]],
     ["banger vm create --cpus ", []],
     ["banger vm create --name x --cp", ["--cpus"]],

@@ -17,7 +17,7 @@ Deno.test("systemd-resolved: a link of our own gets .vm, and nothing else", () =
   ip addr replace 198.18.42.69/32 dev banger-dns
   ip link set banger-dns up
   resolvectl dns banger-dns 127.0.0.1:42069
-  resolvectl domain banger-dns '~vm' '~42.127.in-addr.arpa'
+  resolvectl domain banger-dns '~vm' '~42.127.in-addr.arpa' '~69.10.in-addr.arpa'
   resolvectl default-route banger-dns no`,
   );
   assert.equal(describeSteps(uninstallPlan("systemd-resolved", FACTS)), "  ip link delete banger-dns");

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { BangerError } from "../../../lib/base/errors.ts";
 import type { ImageId, ImageName, KernelName, VmId, VmName } from "../../../lib/base/names.ts";
-import { type ImageRecord, loopbackAddress, type VmRecord, vsockCid } from "../../../lib/store/records.ts";
+import { loopbackAddress } from "../../../lib/base/addresses.ts";
+import { type ImageRecord, type VmRecord, vsockCid } from "../../../lib/store/records.ts";
 import { Store } from "../../../lib/store/store.ts";
 
 async function withDirectory(test: (directory: string) => void | Promise<void>): Promise<void> {

@@ -113,6 +113,12 @@ function open(directory: string, hostParts: Partial<Host>): Bench {
     ensureImage: refuse,
     ensureKernel: refuse,
     trashKeepMs: () => Promise.resolve(60_000),
+    bridge: {
+      attach: refuse,
+      adopt: () => {},
+      detach: () => Promise.resolve(),
+      recover: () => Promise.resolve(),
+    },
     defaultAllowNet: () => Promise.resolve(["*"]),
     relayCommand: () => ({ program: "true", args: [] }),
   } as VmDeps;
