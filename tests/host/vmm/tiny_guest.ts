@@ -34,7 +34,7 @@ exec >/dev/ttyS0 2>&1 </dev/ttyS0
 echo "banger-init: start"
 for m in ${MODULES.join(" ")}; do [ ! -e /modules/$m.ko ] || $B insmod /modules/$m.ko; done
 for word in $($B cat /proc/cmdline); do
-  case $word in tiny.run=*) script=$word ;; tiny.port=*) port=\${word#*=} ;; esac
+  case $word in tiny.run=*) script=$word ;; esac
 done
 run=/tiny/\${script#tiny.run=}
 [ -e "$run" ] && . "$run"
@@ -60,7 +60,7 @@ done
 echo "filled: $i"
 `,
   network: `$B ip address add 10.0.2.15/24 dev eth0; $B ip link set eth0 up
-echo "answer: $(echo hello | $B nc -w 5 10.0.2.2 $port)"
+while :; do $B nc -w 1 10.0.2.2 80 </dev/null 2>/dev/null; $B sleep 0.2; done
 `,
   poweroff: "$B poweroff -f\n",
   panic: "exit 1\n",
