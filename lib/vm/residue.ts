@@ -4,7 +4,7 @@ import { vmPaths } from "../store/paths.ts";
 import type { Vm } from "../store/records.ts";
 import type { VmDeps } from "./deps.ts";
 import { stopProcess } from "./processes.ts";
-import { rootDiskPath } from "./root_disk.ts";
+import { detachRootDisk, rootDiskPath } from "./root_disk.ts";
 
 type Deps = Pick<VmDeps, "host" | "paths">;
 
@@ -21,6 +21,8 @@ async function removeVmFiles({ host, paths }: Deps, id: VmId): Promise<void> {
  */
 export async function finishRemoval(deps: Pick<VmDeps, "host" | "paths" | "store">, id: VmId): Promise<void> {
   await stopUnrecordedProcesses(deps, id); // a broken one may still run
+  const vm = deps.store.vms.find(id);
+  if (vm) await detachRootDisk(deps.host, deps.paths, vm);
   await removeVmFiles(deps, id);
   deps.store.vms.remove(id);
 }

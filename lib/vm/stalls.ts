@@ -65,14 +65,25 @@ export class Stalls {
       watched.resumedAtMs = nowMs;
       await this.#tell(id, "resumed", `${formatBytes(freeBytes)} are free on the host's disk`);
     } else if (machine.record.driver === "firecracker") {
-      if (freeBytes < reserveBytes / 2) {
-        await machine.pause();
-        await this.#stalled(id, watched, "the host's disk is almost full");
-      }
+      await this.#lookAtFirecracker(id, watched, freeBytes < reserveBytes / 2, nowMs);
     } else if (freeBytes < reserveBytes || nowMs - watched.askedAtMs >= ASK_INTERVAL_MS) {
       watched.askedAtMs = nowMs;
       const reason = reasonOfStatus(await machine.status());
       if (reason !== undefined) await this.#stalled(id, watched, reason);
+    }
+  }
+
+  async #lookAtFirecracker(id: VmId, watched: Watched, isTight: boolean, nowMs: number): Promise<void> {
+    const { machine } = watched;
+    if (isTight) {
+      await machine.pause();
+      return await this.#stalled(id, watched, "the host's disk is almost full");
+    }
+    if (nowMs - watched.askedAtMs < ASK_INTERVAL_MS) return;
+    watched.askedAtMs = nowMs;
+    // By the daemon before this one, which nobody but us pauses for.
+    if (await machine.status() === "paused") {
+      await this.#stalled(id, watched, "the host's disk was almost full");
     }
   }
 

@@ -202,6 +202,34 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "a block device is a disk like a file",
+  ignore: isNot("root, who alone may have a loop device", Deno.uid() === 0),
+  fn: async () => {
+    await using bench = await Bench.open();
+    const image = await bench.disk("image", 4 * MIB);
+    await Deno.writeFile(image, new TextEncoder().encode("from-image!!"));
+    await Deno.truncate(image, 4 * MIB);
+    const run = async (...args: string[]) => {
+      const { code, stdout, stderr } = await host.processes.run({ program: "losetup", args });
+      assert.equal(code, 0, stderr);
+      return stdout.trim();
+    };
+    const device = await run("--find", "--show", image);
+    try {
+      const drives = [{ id: "root", path: device, format: "raw", readOnly: false, isDevice: true }] as const;
+      await withMachine(bench.spec(kernel, "overlay", { drives }), async () => {
+        await bench.waitForConsole("banger-init: idle");
+        assert.match(bench.consoleText, /^read: from-image!!\r$/m);
+        assert.match(bench.consoleText, /^written\r$/m);
+      });
+    } finally {
+      await run("--detach", device);
+    }
+    assert.equal((await Deno.readTextFile(image)).slice(0, 12), "from-guest!!");
+  },
+});
+
 Deno.test("two machines share one image below their overlays", async () => {
   await using first = await Bench.open();
   await using second = await Bench.open();

@@ -103,7 +103,7 @@ Deno.test("Stalls tries a machine that stalls again and again only now and then"
 
 Deno.test("Stalls pauses a Firecracker machine before its disk is full", async () => {
   const world = new World("firecracker");
-  assert.deepEqual(await world.look(3), []);
+  assert.deepEqual(await world.look(3), ["status"]);
   world.freeBytes = 200 * MIB;
   assert.deepEqual(await world.look(), []);
   world.freeBytes = 127 * MIB;
@@ -111,6 +111,14 @@ Deno.test("Stalls pauses a Firecracker machine before its disk is full", async (
   assert.match(world.stalls.get(ID)!.reason, /almost full/);
   world.freeBytes = 300 * MIB;
   assert.deepEqual(await world.look(), ["resume"]);
+});
+
+Deno.test("Stalls lets a Firecracker machine go on that an earlier daemon paused", async () => {
+  const world = new World("firecracker");
+  world.status = "paused";
+  assert.deepEqual(await world.look(2), ["status", "resume"]);
+  world.status = "running";
+  assert.deepEqual(await world.look(20), ["status", "status"]);
 });
 
 Deno.test("Stalls goes on with the last reserve where the configuration cannot be read", async () => {
