@@ -172,7 +172,7 @@ Deno.test("exec", async (t) => {
     assert.match(await ok(["vm", "logs", VM]), /banger-init: handing over/);
     const shown = JSON.parse(await ok(["vm", "show", VM, "--json"])) as Record<string, unknown>;
     assert.deepEqual([shown.cpus, shown.memoryMib, shown.state], [1, 1024, "running"]);
-    assert.match(await ok(["ps"]), /exec-vm\s+running\s+debian-bookworm\s+1\s+1 GiB/);
+    assert.match(await ok(["ps"]), /exec-vm\s+running\s+debian-bookworm\s+1\s+\d+ MiB \/ 1 GiB/);
   });
 
   await t.step("a VM that is stopped can't be reached into", async () => {

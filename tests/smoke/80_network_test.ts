@@ -71,7 +71,12 @@ async function assertThereWithinASecond(dnsPort: number, vm: string, port: numbe
     `${vm}:${port} answers`,
   );
   const tookMs = performance.now() - startedAt;
-  assert.ok(tookMs < 1000, `${vm}:${port} was there ${tookMs.toFixed(0)} ms after it listened`);
+  // A second of a host that has nothing else to do: each waiting process takes its share.
+  const allowedMs = 1000 * Math.max(1, 2 * Deno.loadavg()[0]! / navigator.hardwareConcurrency);
+  assert.ok(
+    tookMs < allowedMs,
+    `${vm}:${port} was there ${tookMs.toFixed(0)} ms after it listened, not ${allowedMs.toFixed(0)}`,
+  );
 }
 
 /** Of this host's own apt sources. */
