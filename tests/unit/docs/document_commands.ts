@@ -1,6 +1,6 @@
 /**
  * The commands that documents show: in fenced `sh` and `console` blocks, and in indented ones. What is not run by
- * tests/smoke/90_documents_test.ts says why in a comment before its block, which readers do not see:
+ * tests/host/cli/documents_test.ts says why in a comment before its block, which readers do not see:
  *
  *     <!-- not run: `banger vm ssh web` is a shell on a terminal -->
  *     <!-- not run: all of it needs root -->
@@ -68,8 +68,9 @@ export function commandsOf(document: string, text: string): DocumentCommands {
   for (const [index, line] of text.split("\n").entries()) {
     const found = MARK.exec(line);
     const opened = /^```(\w*)$/.exec(line);
-    if (found) marks.push({ prefix: found[1] ?? "", reason: found[2]!, line: index + 1 });
-    else if (opened) {
+    if (found && fence === undefined) {
+      marks.push({ prefix: found[1] ?? "", reason: found[2]!, line: index + 1 });
+    } else if (opened) {
       if (fence !== undefined) endBlock();
       fence = fence === undefined ? opened[1]! : undefined;
     } else if (fence === "sh") add(line, index + 1);
