@@ -92,6 +92,11 @@ function sleep(ms: number, signal?: AbortSignal): Promise<void> {
 const { build, args } = takeBuildStamp(Deno.args);
 
 if (import.meta.main) {
+  // All sessions and commands would end with the agent: a failure that nobody waited for is only told.
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    log("error", "a failure that nobody waited for", { failure: event.reason });
+  });
   try {
     await main(args[0] ?? SOCKET_PATH);
   } catch (failure) {

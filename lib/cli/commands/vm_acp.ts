@@ -23,13 +23,18 @@ const acp: Command = {
   trailing: "command…",
   options: [
     { flags: "-w, --cwd <directory>", summary: `where it works in the VM (default: ${DEFAULT_CWD})` },
-    { flags: "-u, --user <user>", summary: "name or number, :group too (default: the image's, mostly root)" },
+    {
+      flags: "-u, --user <user>",
+      summary: "name or number, :group too (default: root; with --cwd the image's)",
+    },
     { flags: "--mcp-servers", summary: "pass on the MCP servers that the editor names, and their secrets" },
   ],
   async run(context, input) {
     const { terminal } = context;
-    const cwd = textOption(input, "cwd") ?? DEFAULT_CWD;
-    const user = textOption(input, "user");
+    const own = textOption(input, "cwd");
+    const cwd = own ?? DEFAULT_CWD;
+    // The repository is root's, whoever the image's own program runs as.
+    const user = textOption(input, "user") ?? (own === undefined ? "root" : undefined);
     const argv = input.trailing?.length ? input.trailing : await configuredCommand(context);
     const endpoint = runningEndpoint(await chooseVm(context, input));
     using session = await context.guest.exec(endpoint, {
