@@ -4,6 +4,7 @@ import type { Context } from "./command.ts";
 import { INTERRUPTED_EXIT_CODE } from "./exec.ts";
 import type { AttachedSession, GuestSessions, SessionSink, SessionView } from "./guest_sessions.ts";
 import { say } from "./output.ts";
+import { TerminalModes } from "./terminal_modes.ts";
 
 const STDIN_CHUNK_BYTES = 64 * 1024;
 /** Of a terminal: enough for its screen. */
@@ -49,19 +50,26 @@ export async function attachToSession(
     })
     : undefined;
   if (isRaw) terminal.setRaw(true);
+  const modes = new TerminalModes();
+  const sink = sinkOf(context);
+  const watched = { ...sink, stdout: (bytes: Uint8Array) => (modes.watch(bytes), sink.stdout(bytes)) };
   let code: number | undefined;
   let hasLeft = false;
   try {
     void feed(context, attached, isRaw ? detachKey : undefined, () => left.resolve(0));
     code = await Promise.race([
-      attached.finish(sinkOf(context)),
+      attached.finish(isRaw ? watched : sink),
       left.promise.then((leaving) => {
         hasLeft = true;
         return leaving;
       }),
     ]);
   } finally {
-    if (isRaw) terminal.setRaw(false);
+    if (isRaw) {
+      // A program that is left on another screen, or with the mouse, would keep the terminal so.
+      await terminal.writeStdout(new TextEncoder().encode(modes.undo()));
+      terminal.setRaw(false);
+    }
   }
   if (hasLeft) await say(terminal, `${isRaw ? "\r\n" : ""}banger: detached; session ${name} goes on`);
   if (code !== undefined) return code;
