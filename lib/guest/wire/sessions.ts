@@ -16,6 +16,7 @@
  * end of the body is the end of the command's stdin. What one of its requests sends stays together.
  */
 import { BangerError } from "../../base/errors.ts";
+import { quote } from "../../base/names.ts";
 import { type ExecStart, type ExitStatus, parseExecStart, parseGuestJson } from "./exec.ts";
 import { cleanGuestText } from "./guest_text.ts";
 
@@ -65,7 +66,7 @@ export function parseSessionName(text: unknown): string {
   if (typeof text === "string" && SESSION_NAME.test(text)) return text;
   throw new BangerError(
     "invalid_argument",
-    "Cannot use this as a session's name",
+    `Cannot use ${quote(String(text))} as a session's name`,
     "Use up to 63 letters, digits, dots, hyphens and underscores; begin with a letter or digit",
   );
 }
