@@ -128,7 +128,7 @@ async function runInNew(run: Run): Promise<number> {
 async function runAgain(run: Run, existing: VmView): Promise<number> {
   const { context, client, input, workspaces, plan } = run;
   refuseOtherShape(existing, input);
-  if (existing.state === "stopped") {
+  if (!existing.agent) {
     await carryOut(run, client.v1.vms[":name"].start.$post({ param: { name: existing.name } }));
   }
   const vm = await (await client.v1.vms[":name"].$get({ param: { name: existing.name } })).json();

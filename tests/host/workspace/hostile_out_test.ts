@@ -103,7 +103,7 @@ const CASES: Readonly<Record<string, Case>> = {
     risks: ["name"],
   },
   "a mode that git does not have": { tree: raw('"100777;f;$f"'), ends: "applied", risks: ["mode"] },
-  "ten thousand directories deep": {
+  "sixty directories deep": {
     tree: `t=$d; for i in $(seq 60); do t=$(${raw('"40000;d;$t"')}); done; echo $t`,
     ends: "applied",
   },
