@@ -138,6 +138,9 @@ function localGuest(home: string, path = GIT_ENVIRONMENT.PATH): StartInGuest {
         });
       },
       [Symbol.dispose]() {
+        // What it has started reads the end: an agent would end all of its group.
+        writer.abort().catch(() => {});
+        isOpen = false;
         try {
           child.kill("SIGKILL");
         } catch (thrown) {

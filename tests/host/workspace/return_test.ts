@@ -281,3 +281,34 @@ Deno.test("apply onto a commit of the user's that was not sent", async () => {
   await (await bench.workspaces.prepareLanding(review)).carryOut();
   assert.equal(await shell(bench.repository, "cat new; tail -1 many; wc -l <many"), "inside\nx\n16\n");
 });
+
+Deno.test("sending that is cut off is known, loses nothing outside, and is mended by sending again", async () => {
+  await using bench = await makeBench();
+  await shell(bench.repository, START);
+  await bench.send();
+  // More than a pipe holds: the other side has begun when it breaks.
+  await shell(bench.repository, "echo more >>g; head -c 1000000 /dev/urandom >a");
+  const plan = await bench.workspaces.plan({ path: bench.repository });
+  assert.ok(plan);
+  await using _plan = plan;
+  const staged = await bench.workspaces.stage(plan);
+  const open: typeof plan.tree.open = (path) => {
+    const file = plan.tree.open(path);
+    // As if somebody cut it between the look at its size and its end.
+    return path === "g" ? { ...file, stat: { ...file.stat, sizeBytes: file.stat.sizeBytes + 1 } } : file;
+  };
+  const tree = { ...plan.tree, open };
+  await refusedWith(
+    "wrong_state",
+    /"g": it became shorter/,
+    () => bench.workspaces.send({ ...staged, plan: { ...plan, tree } }, VM.id, bench.start),
+  );
+  await bench.workspaces.discard(staged);
+  await refusedWith("wrong_state", /was cut off/, () => reviewed(bench, () => Promise.resolve()));
+  await bench.send();
+  assert.equal(await reviewed(bench, ({ isSafe }) => Promise.resolve(isSafe)), true);
+  assert.equal(
+    await git(bench.inside, "status", "--porcelain"),
+    await git(bench.repository, "status", "--porcelain"),
+  );
+});
