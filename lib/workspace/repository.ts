@@ -49,20 +49,47 @@ export class GitConfig {
 
 type Deps = { readonly git: HostGit; readonly files: Pick<Files, "stat"> };
 
+/** Where git is not installed there is nothing to refuse: `false`. */
+async function isBare(git: HostGit, path: string): Promise<boolean> {
+  try {
+    const { code, stdout } = await git.run({ kind: "user", top: path }, [
+      "rev-parse",
+      "--is-bare-repository",
+    ]);
+    return code === 0 && stdout.trim() === "true";
+  } catch (thrown) {
+    if (thrown instanceof BangerError && thrown.code === "missing_tool") return false;
+    throw thrown;
+  }
+}
+
+/** @throws {BangerError} `missing_tool` with what to do */
+async function withGit<T>(act: () => Promise<T>, top: string): Promise<T> {
+  try {
+    return await act();
+  } catch (thrown) {
+    if (!(thrown instanceof BangerError && thrown.code === "missing_tool")) throw thrown;
+    const hint = "Install it (sudo apt-get install git), or send nothing: --no-repo";
+    throw new BangerError("missing_tool", `Cannot send ${quote(top)}: git is not installed`, hint, {
+      cause: thrown,
+    });
+  }
+}
+
 /**
  * The repository whose working tree `path` is in.
  *
  * @param path absolute
  * @returns undefined where there is none
- * @throws {BangerError} `not_found` where `path` is no directory; `wrong_state` for a bare repository
+ * @throws {BangerError} `not_found` where `path` is no directory; `wrong_state` for a bare repository;
+ * `missing_tool` where there is one and git is not installed
  */
 export async function findRepository({ git, files }: Deps, path: string): Promise<Repository | undefined> {
   const stat = await files.stat(`${path}/.`);
   if (stat?.kind !== "directory") throw notADirectory(path, stat !== undefined);
   const top = await findTop(files, path);
-  if (top !== undefined) return await openRepository(git, top);
-  const bare = await git.run({ kind: "user", top: path }, ["rev-parse", "--is-bare-repository"]);
-  if (bare.code !== 0 || bare.stdout.trim() !== "true") return undefined;
+  if (top !== undefined) return await withGit(() => openRepository(git, top), top);
+  if (!await isBare(git, path)) return undefined;
   throw new BangerError(
     "wrong_state",
     `Cannot send ${quote(path)}: it is a bare repository, without files to work on`,
