@@ -5,8 +5,10 @@
  * deno task faults [--rounds N] [--slice I/N] [--only create,pull,…] [--kind kill|fail|real] [--seed N] [--minutes N]
  */
 import { parseArgs } from "node:util";
+import { FAULT_ERRORS } from "../tests/faults/gate.ts";
 import {
   Arena,
+  type Effects,
   failPlans,
   killPlan,
   killPoints,
@@ -68,20 +70,33 @@ const endMs = performance.now() + Number(values.minutes) * 60_000;
 const random = seededRandom(Number(values.seed));
 const isOver = () => performance.now() > endMs;
 
-/** The operation's rounds of this slice, all kinds mixed evenly over the slices. */
+/** Each slice has every point, in some of its rounds. */
+function killPlans(effects: Effects): Round["plan"][] {
+  return killPoints(effects).flatMap((point) =>
+    Array.from({ length: rounds }, (_, round) => killPlan(effects, point, round, random))
+      .filter((_, round) => round % slices === slice - 1)
+  );
+}
+
+/** Each slice has every effect, with another error. */
+function isOfSlice(effects: Effects): (plan: Round["plan"]) => boolean {
+  const points = Object.keys(effects);
+  return (plan) => {
+    if (plan.kind !== "fail") return false;
+    const error = (FAULT_ERRORS as readonly string[]).indexOf(plan.error);
+    return (points.indexOf(plan.point) + error + 1) % slices === slice - 1;
+  };
+}
+
+/** The operation's rounds of this slice. */
 async function runOperation(arena: Arena, operation: Operation, kind: "kill" | "fail"): Promise<Arena> {
   const effects = operation.name === RESTART.name
     ? await restartEffects(arena)
     : await arena.record(operation);
-  const plans: Round["plan"][] = kind === "kill"
-    ? killPoints(effects).flatMap((point) =>
-      Array.from({ length: rounds }, (_, round) => killPlan(effects, point, round, random))
-    )
-    : failPlans(effects);
+  const plans = kind === "kill" ? killPlans(effects) : failPlans(effects).filter(isOfSlice(effects));
   const tally = newTally();
   let current = arena;
-  for (const [index, plan] of plans.entries()) {
-    if (index % slices !== slice - 1) continue;
+  for (const plan of plans) {
     if (isOver()) {
       console.log(`  the time is up after ${tally.rounds} rounds`);
       break;

@@ -1,5 +1,5 @@
 import { BangerError } from "../base/errors.ts";
-import type { ProcessIdentity, Progress } from "../base/host.ts";
+import type { Files, ProcessIdentity, Progress } from "../base/host.ts";
 import { withRollback } from "../base/steps.ts";
 import type { SyncedEntry } from "../guest/config/synced_files.ts";
 import type { Kernel } from "../kernel/manifest.ts";
@@ -22,6 +22,7 @@ import { attachRootDisk, detachRootDisk } from "./root_disk.ts";
 const BOOT_TRIES = 2;
 const RELAY_READY_TIMEOUT_MS = 10_000;
 const CONSOLE_TAIL_LINES = 15;
+const MAX_LOG_BYTES = 1024 * 1024;
 
 export interface Booted {
   readonly machine: Machine;
@@ -104,7 +105,7 @@ async function launch(
 ): Promise<Booted> {
   const { host, paths } = deps;
   const { driver, why } = parts.vmm;
-  const { runtime } = vmPaths(paths, vm.id);
+  const { runtime, machineLog, relayLog } = vmPaths(paths, vm.id);
   const undoFailed = (step: string, reason: unknown) =>
     host.log("warn", "undo failed", { vm: vm.name, step, reason });
   return await withRollback(async (step) => {
@@ -115,6 +116,7 @@ async function launch(
       await host.files.makeDirectory(runtime, 0o700);
     }, () => host.files.remove(runtime));
     await beginConsole(host.files, vmPaths(paths, vm.id).consoleLog);
+    for (const path of [machineLog, relayLog]) await boundLog(host.files, path);
     const root = await step(
       "root disk",
       () => attachRootDisk(host, paths, vm, parts.image),
@@ -132,6 +134,12 @@ async function launch(
     onLaunched(state);
     return { machine, state };
   }, undoFailed);
+}
+
+/** A VM that lives for years starts often: of what its processes said before, one file is enough. */
+async function boundLog(files: Files, path: string): Promise<void> {
+  const sizeBytes = (await files.stat(path))?.sizeBytes ?? 0;
+  if (sizeBytes > MAX_LOG_BYTES) await files.rename(path, `${path}.old`);
 }
 
 /** Starts the relay and waits until it listens: QEMU connects to it when it starts. */

@@ -2,7 +2,8 @@
 import { createHash } from "node:crypto";
 import type { VmView } from "../../lib/api/contract.ts";
 import { isTemporaryName } from "../../lib/base/temporary_names.ts";
-import { vmPaths } from "../../lib/store/paths.ts";
+import { networkFiles, vmPaths } from "../../lib/store/paths.ts";
+import { runtimeSockets } from "../../lib/vmm/driver.ts";
 import { readVmRecord } from "../../lib/vm/record_file.ts";
 import type { VmId } from "../../lib/base/names.ts";
 import { BUSY, CALM, VICTIM } from "./names.ts";
@@ -11,7 +12,11 @@ import { host, type World } from "./world.ts";
 const SETTLE_MS = 10_000;
 /** More than the daemon's own time between two tries. */
 const RETRY_MS = 8000;
+/** Of a machine that runs: what must be there, and what may. */
 const SOCKETS = ["agent.sock", "console.sock", "qmp.sock", "serial.sock"];
+const MORE_SOCKETS = Object.values({ ...runtimeSockets(""), ...networkFiles("") }).map((path) =>
+  path.slice(1)
+);
 const BUSY_STATES = ["creating", "starting", "stopping", "removing"];
 
 /** How the two VMs are that nobody touches. */
@@ -119,7 +124,9 @@ async function runtimeProblems(world: World, vms: readonly VmView[]): Promise<st
   const problems = found.filter((id) => !running.includes(id)).map((id) => `sockets of ${id} are left`);
   for (const id of running) {
     const sockets = await host.files.list(`${runtimeDirectory}/vms/${id}`);
-    if (String(sockets) !== String(SOCKETS)) problems.push(`the sockets of ${id} are ${sockets}`);
+    const isWhole = SOCKETS.every((name) => sockets.includes(name));
+    const isMore = sockets.some((name) => !SOCKETS.includes(name) && !MORE_SOCKETS.includes(name));
+    if (!isWhole || isMore) problems.push(`the sockets of ${id} are ${sockets}`);
   }
   const others = (await host.files.list(runtimeDirectory))
     .filter((name) => !["daemon.lock", "daemon.sock", "vms"].includes(name));

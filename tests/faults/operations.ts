@@ -8,6 +8,8 @@ import type { World } from "./world.ts";
 
 const WORK_DISK_BYTES = 64 * 2 ** 20;
 const PULLED = "pulled";
+/** What no log may hold. */
+export const SECRET = "canary-7d1f";
 
 export type VictimState = "absent" | "stopped" | "running";
 
@@ -37,6 +39,7 @@ const create = (world: World, name: string, start: boolean) =>
       cpus: 1,
       memoryMib: 192,
       workDiskBytes: WORK_DISK_BYTES,
+      environment: { CANARY: SECRET },
       start,
     },
   }));

@@ -12,7 +12,17 @@ import { Exchange } from "../../agent/exchange.ts";
 export const host = realHost();
 const RECONNECT_MS = 200;
 
+/** How a guest that wants to do harm behaves once it was taken for healthy. */
+export type Malice =
+  | "floods its port"
+  | "floods its console"
+  | "answers with huge lengths"
+  | "answers with escape sequences"
+  | "lies about itself"
+  | "hangs up in the middle";
+
 export interface StandInGuest {
+  readonly malice?: Malice | undefined;
   /** Whether the guest is up; until then nothing is answered. */
   isUp(): Promise<boolean>;
   powerOff(): void;
@@ -24,6 +34,7 @@ export async function serveAgent(socketPath: string, guest: StandInGuest): Promi
   for (;;) {
     const port = await host.sockets.connectUnix(socketPath).catch(() => undefined);
     if (port) {
+      if (guest.malice === "floods its port") void flood(port).catch(() => {}); // until the relay hangs up
       const mux = new MuxGuest(host, port, (guestPort) => {
         if (guestPort !== AGENT_PORT) return undefined;
         return (stream) => void serve(stream, guest, bootId).catch(() => stream.close());
@@ -35,11 +46,68 @@ export async function serveAgent(socketPath: string, guest: StandInGuest): Promi
   }
 }
 
+/** Random frames and noise, as fast as they are taken, after a moment of good behaviour. */
+async function flood(port: Connection): Promise<never> {
+  await host.clock.sleep(1500);
+  const noise = crypto.getRandomValues(new Uint8Array(60_000));
+  for (;;) await port.write(noise);
+}
+
+let timesHealthy = 0;
+
+/** @returns whether it answered in a way of its own */
+async function answerInMalice(stream: Connection, malice: Malice, target: string): Promise<boolean> {
+  const send = (text: string) => stream.write(new TextEncoder().encode(text));
+  const escapes = "\x1b]0;owned\x07\x1b[2J\u202e\u0000";
+  if (malice === "answers with huge lengths") {
+    await send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffff\r\n");
+    const frame = Uint8Array.of(0x12, 0xff, 0xff, 0xff, 0xff, ...new Uint8Array(50_000));
+    for (let part = 0; part < 400; part++) await stream.write(frame);
+    return true;
+  }
+  if (malice === "answers with escape sequences") {
+    const body = JSON.stringify({
+      code: "guest_failed",
+      message: `no ${escapes}`.repeat(100),
+      hint: escapes,
+    });
+    await send(
+      `HTTP/1.1 500 ${escapes.replaceAll(/[\r\n]/g, "")}\r\ncontent-length: ${
+        new TextEncoder().encode(body).length
+      }\r\n\r\n${body}`,
+    );
+    return true;
+  }
+  if (malice === "lies about itself" && target === "/healthz") {
+    const lie = {
+      status: "ok",
+      version: "99.0 \x1b[31m",
+      commit: "/../..",
+      bootId: "x",
+      uptimeSeconds: 1e300,
+      pid: -1,
+    };
+    const body = JSON.stringify(lie);
+    await send(`HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+    return true;
+  }
+  if (malice === "hangs up in the middle") {
+    await send("HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{");
+    return true;
+  }
+  return false;
+}
+
 async function serve(stream: Connection, guest: StandInGuest, bootId: string): Promise<void> {
   const reader = new ByteReader(stream);
   const head = await readRequestHead(reader);
   if (!head) return;
   while (!(await guest.isUp())) await host.clock.sleep(20);
+  // It is taken for healthy first: else its VM would never have run.
+  if (head.target === "/healthz") timesHealthy++;
+  if (guest.malice && timesHealthy > 1 && await answerInMalice(stream, guest.malice, head.target)) {
+    return stream.close();
+  }
   const exchange = new Exchange(stream, reader, head);
   switch (`${head.method} ${head.target}`) {
     case "GET /healthz":

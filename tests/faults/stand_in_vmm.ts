@@ -8,7 +8,7 @@
 import { writeFully } from "../../lib/base/bytes.ts";
 import type { Connection } from "../../lib/base/host.ts";
 import { runtimeSockets } from "../../lib/vmm/driver.ts";
-import { host, serveAgent } from "./stand_in_agent.ts";
+import { host, type Malice, serveAgent } from "./stand_in_agent.ts";
 
 const encoder = new TextEncoder();
 
@@ -41,11 +41,13 @@ async function openDisks(args: readonly string[]): Promise<void> {
   }
 }
 
-async function printConsole(path: string): Promise<void> {
+async function printConsole(path: string, malice: Malice | undefined): Promise<void> {
   for (;;) {
     const console = await host.sockets.connectUnix(path).catch(() => undefined);
     if (console) {
-      await writeFully((bytes) => console.write(bytes), encoder.encode("banger-init: start\n"));
+      const print = (text: string) => writeFully((bytes) => console.write(bytes), encoder.encode(text));
+      await print("banger-init: start\n");
+      while (malice === "floods its console") await print("\x1b[2J\x1b]0;owned\x07".repeat(3000));
       // Until the relay goes.
       while (await console.read(new Uint8Array(64)).catch(() => null) !== null);
       console.close();
@@ -93,8 +95,11 @@ async function machine(args: readonly string[]): Promise<void> {
   const serial = socketPath(args, "agent");
   if (!qmp || !console || !serial) throw new Error("it lacks a socket");
   await openDisks(args);
-  void printConsole(console);
-  void serveAgent(serial, { isUp: () => Promise.resolve(true), powerOff: () => end(0) });
+  const malice = await Deno.readTextFile(`${Deno.env.get("HOME")}/malice`).catch(() => undefined) as
+    | Malice
+    | undefined;
+  void printConsole(console, malice);
+  void serveAgent(serial, { malice, isUp: () => Promise.resolve(true), powerOff: () => end(0) });
   Deno.addSignalListener("SIGTERM", () => end(0));
   ownSocket = qmp;
   await serveQmp(qmp);

@@ -1,8 +1,8 @@
 /** A sample of `deno task faults`, another one each time: the seed that is printed gives the same again. */
 import assert from "node:assert/strict";
-import { Arena, type Effects, failPlans, killPlan, killPoints, seededRandom } from "../../faults/rounds.ts";
 import { OPERATIONS } from "../../faults/operations.ts";
 import { RESTART, restartEffects } from "../../faults/restart_rounds.ts";
+import { Arena, type Effects, failPlans, killPlan, killPoints, seededRandom } from "../../faults/rounds.ts";
 
 const ROUNDS = 8;
 const seed = Number(Deno.env.get("BANGER_FAULT_SEED") ?? Date.now() % 1_000_000);

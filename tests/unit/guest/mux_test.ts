@@ -253,6 +253,18 @@ Deno.test("whatever a hostile guest sends, the host neither fails nor delivers i
   }
 });
 
+Deno.test("a guest that is out of step again and again fills no log", async () => {
+  const [hostEnd, guestEnd] = connectionPair({});
+  const lines: string[] = [];
+  const mux = new MuxHost({ clock: fastClock, log: (_level, message) => void lines.push(message) }, hostEnd);
+  const running = mux.run();
+  const request = encodeMuxFrame(MUX_FRAME.resetAck, 0, new Uint8Array(NONCE_BYTES));
+  for (let time = 0; time < 500; time++) await writeAll(guestEnd, request);
+  guestEnd.close();
+  await running;
+  equal(lines.filter((line) => line === "guest stream out of step").length, 1);
+});
+
 function hostileFrame(random: () => number): Uint8Array {
   const kinds = [
     () => Uint8Array.of(0xff, ...randomBytes(random, 20)),

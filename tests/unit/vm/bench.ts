@@ -16,7 +16,7 @@ await realHost().processes.signal(
   "SIGTERM",
 );
 
-const IMAGE_ID = "aabbccddeeff" as ImageId;
+export const IMAGE_ID = "aabbccddeeff" as ImageId;
 
 export const IMAGE: ImageRecord = {
   id: IMAGE_ID,
