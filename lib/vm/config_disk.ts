@@ -42,7 +42,7 @@ export async function writeKnownHosts(
   await files.writeAtomic(knownHosts, line, 0o644);
   const { knownHostsDirectory } = sshPaths(paths);
   await files.makeDirectory(knownHostsDirectory, 0o700);
-  // A later VM of this name overwrites it; until then it is for nobody.
+  // Goes with the VM (residue.ts); a later VM of this name overwrites it.
   await files.writeAtomic(`${knownHostsDirectory}/${hostKeyAlias(name)}`, line, 0o644);
 }
 

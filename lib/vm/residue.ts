@@ -1,6 +1,7 @@
 import type { ProcessIdentity } from "../base/host.ts";
 import type { VmId } from "../base/names.ts";
-import { vmPaths } from "../store/paths.ts";
+import { hostKeyAlias } from "../guest/ssh/client_arguments.ts";
+import { sshPaths, vmPaths } from "../store/paths.ts";
 import type { Vm } from "../store/records.ts";
 import type { VmDeps } from "./deps.ts";
 import { stopProcess } from "./processes.ts";
@@ -23,8 +24,22 @@ export async function finishRemoval(deps: Pick<VmDeps, "host" | "paths" | "store
   await stopUnrecordedProcesses(deps, id); // a broken one may still run
   const vm = deps.store.vms.find(id);
   if (vm) await detachRootDisk(deps.host, deps.paths, vm);
+  await removeKnownHosts(deps, id);
   await removeVmFiles(deps, id);
   deps.store.vms.remove(id);
+}
+
+/** The file by which the user's own ssh knows the VM's host key, unless another VM has the name by now. */
+async function removeKnownHosts(
+  { host, paths, store }: Pick<VmDeps, "host" | "paths" | "store">,
+  id: VmId,
+): Promise<void> {
+  const vm = store.vms.find(id);
+  if (!vm) return;
+  const name = vm.removed?.name ?? vm.name;
+  const owner = store.vms.find(name);
+  if (owner && owner.id !== id) return;
+  await host.files.remove(`${sshPaths(paths).knownHostsDirectory}/${hostKeyAlias(name)}`);
 }
 
 /**

@@ -28,7 +28,7 @@ Deno.test({
         : pick(failPlans(known));
       await t.step(`${operation.name}: ${plan.kind} at ${plan.point}`, async () => {
         const { problems } = await arena.run(operation, plan);
-        assert.deepEqual(problems, [], `seed ${seed}: ${JSON.stringify(plan)}`);
+        assert.equal(problems.length, 0, `seed ${seed}, ${JSON.stringify(plan)}:\n${problems.join("\n")}`);
       });
     }
   },
