@@ -105,7 +105,7 @@ async function launch(
 ): Promise<Booted> {
   const { host, paths } = deps;
   const { driver, why } = parts.vmm;
-  const { runtime, machineLog, relayLog } = vmPaths(paths, vm.id);
+  const { runtime, relayLog } = vmPaths(paths, vm.id);
   const undoFailed = (step: string, reason: unknown) =>
     host.log("warn", "undo failed", { vm: vm.name, step, reason });
   return await withRollback(async (step) => {
@@ -116,7 +116,7 @@ async function launch(
       await host.files.makeDirectory(runtime, 0o700);
     }, () => host.files.remove(runtime));
     await beginConsole(host.files, vmPaths(paths, vm.id).consoleLog);
-    for (const path of [machineLog, relayLog]) await boundLog(host.files, path);
+    await boundLog(host.files, relayLog);
     const root = await step(
       "root disk",
       () => attachRootDisk(host, paths, vm, parts.image),
@@ -136,7 +136,7 @@ async function launch(
   }, undoFailed);
 }
 
-/** A VM that lives for years starts often: of what its processes said before, one file is enough. */
+/** A VM that lives for years starts often: of what its relays said before, one file is enough. */
 async function boundLog(files: Files, path: string): Promise<void> {
   const sizeBytes = (await files.stat(path))?.sizeBytes ?? 0;
   if (sizeBytes > MAX_LOG_BYTES) await files.rename(path, `${path}.old`);
