@@ -99,8 +99,8 @@ export async function changeSettings(
       await growWorkDisk(deps, vm, booted, progress);
     }
   } catch (thrown) {
-    const { workDiskBytes } = before.spec;
-    store.vms.update(id, { record: { spec: { ...spec, workDiskBytes } } });
+    // All of it or nothing: what was told to have failed has changed nothing.
+    store.vms.update(id, { record: { spec: before.spec } });
     throw thrown;
   }
   const told = plan.map(({ setting, from, to }) => `${setting}: ${from} to ${to}`).join("; ");
