@@ -4,6 +4,9 @@ import type { Vm } from "../store/records.ts";
 import type { MachineRecord } from "../vmm/driver.ts";
 import { parseMachineRecord } from "../vmm/record.ts";
 
+/** In a VM's row: something runs it, and nothing is known of that. It is left alone until the user says otherwise. */
+export const UNKNOWN_MACHINE = "unknown";
+
 /** What runs a VM: the driver's record of the machine, and the relay beside it. */
 export interface MachineState {
   readonly record: MachineRecord;

@@ -5,7 +5,7 @@ import { vmPaths } from "../store/paths.ts";
 import type { Vm } from "../store/records.ts";
 import type { VmDeps } from "./deps.ts";
 import { discardUnfinishedRoot } from "./image_change.ts";
-import { parseMachineState } from "./machine_state.ts";
+import { parseMachineState, UNKNOWN_MACHINE } from "./machine_state.ts";
 import { stopProcess } from "./processes.ts";
 import { findMissingDisk, findVmProcesses, finishRemoval, stopUnrecordedProcesses } from "./residue.ts";
 import { detachNetwork } from "./network.ts";
@@ -108,7 +108,8 @@ async function reconcileOne(deps: VmDeps, service: VmService, vm: Vm): Promise<v
       await adopt(deps, service, vm);
       return;
     case "broken":
-      if (!(await staysBroken(deps, vm))) await adopt(deps, service, vm);
+      if (await staysBroken(deps, vm)) return;
+      await adopt(deps, service, vm.machine === UNKNOWN_MACHINE ? { ...vm, machine: undefined } : vm);
       return;
     case "stopping":
       // The stop was asked for: it goes on.
@@ -141,8 +142,8 @@ async function breakWithoutDisks(deps: VmDeps, vm: Vm): Promise<void> {
 /** What made it broken may be over: the disk is there again, the process has ended. */
 async function staysBroken(deps: VmDeps, vm: Vm): Promise<boolean> {
   if (vm.isUnreadable) return true;
-  if (vm.machine !== undefined) return false;
-  return (await findVmProcesses(deps, vm.id)).length > 0 || await findMissingDisk(deps, vm) !== undefined;
+  if (vm.machine === UNKNOWN_MACHINE) return (await findVmProcesses(deps, vm.id)).length > 0;
+  return vm.machine === undefined && await findMissingDisk(deps, vm) !== undefined;
 }
 
 /** Nothing of a VM that does not run is left outside its directory. */

@@ -3,6 +3,7 @@ import type { ImageId, VmId, VmName } from "../base/names.ts";
 import { vmPaths } from "../store/paths.ts";
 import { UNKNOWN_RECORD, type Vm } from "../store/records.ts";
 import type { VmDeps } from "./deps.ts";
+import { UNKNOWN_MACHINE } from "./machine_state.ts";
 import { readVmRecord } from "./record_file.ts";
 import { findVmProcesses } from "./residue.ts";
 
@@ -58,6 +59,7 @@ async function takeIn(deps: VmDeps, id: VmId): Promise<void> {
     // Its copy is older than what runs: neither is to be trusted.
     ...(running.length === 0 ? {} : {
       state: "broken",
+      machine: UNKNOWN_MACHINE,
       brokenReason: `process ${running[0]!.pid} runs it, and its record does not know that`,
     }),
   });

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
+import { BangerError } from "../../../lib/base/errors.ts";
 import type { VmId } from "../../../lib/base/names.ts";
 import { vmPaths } from "../../../lib/store/paths.ts";
 import type { Vm } from "../../../lib/store/records.ts";
+import { realHost } from "../../../lib/sys/host.ts";
 import { readVmRecord } from "../../../lib/vm/record_file.ts";
 import { reconcile } from "../../../lib/vm/reconcile.ts";
 import { VmService } from "../../../lib/vm/service.ts";
@@ -175,4 +177,21 @@ Deno.test("damaged lines among a VM's events are left out, and the next event is
   await Deno.writeTextFile(events, '{"time":"t","event":"created"}\n{"time":"t","ev\n\u0000\n7\nnull\n');
   await bench.deps.events.add(events, "started");
   assert.deepEqual(await eventsOf(bench, A), ["created", "started"]);
+});
+
+Deno.test("a start that could not be undone at one start of the daemon is undone at the next", async () => {
+  let fails = true;
+  const { processes } = realHost();
+  const findByCommandLine = (fragment: string) =>
+    fails
+      ? Promise.reject(new BangerError("permission_denied", "Cannot look at processes: permission denied"))
+      : processes.findByCommandLine(fragment);
+  await using bench = await makeBench({ processes: { ...processes, findByCommandLine } });
+  await bench.addVm(A, "web");
+  bench.store.vms.transition("start", A, "starting");
+  await reconciled(bench);
+  assert.equal(bench.store.vms.get(A).state, "broken");
+  fails = false;
+  await reconciled(bench);
+  assert.equal(bench.store.vms.get(A).state, "stopped");
 });
