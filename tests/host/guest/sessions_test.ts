@@ -121,10 +121,11 @@ Deno.test("of much output the newest part is kept, and what is gone is told", as
     let kept = 0;
     let last = "";
     const attached = await sessions.attach("loud", {});
-    // Slowly: the command does not wait for it.
+    // It stands still until more was printed than is kept: the command does not wait for it.
+    const isTooMuch = async () => ((await sessions.list())[0]?.lostBytes ?? 0) > 10_000_000;
     await attached.finish({
       stdout: async (bytes) => {
-        if (kept === 0) await new Promise((resolve) => setTimeout(resolve, 500));
+        if (kept === 0) await until(isTooMuch, "the first output is gone");
         kept += bytes.length;
         last = new TextDecoder().decode(bytes.slice(-5));
       },
