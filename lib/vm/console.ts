@@ -1,3 +1,4 @@
+import { BangerError } from "../base/errors.ts";
 import type { Files } from "../base/host.ts";
 import { readConsole } from "../guest/relay/console_log.ts";
 
@@ -14,11 +15,15 @@ export async function readConsoleText(
 
 /** What was printed since `beginConsole`; of more than the limit, the beginning. */
 export async function readBootConsole(files: Files, path: string): Promise<string> {
-  const stat = await files.stat(path);
-  if (!stat) return "";
-  await using file = await files.open(path, { read: true });
-  const buffer = new Uint8Array(Math.min(stat.sizeBytes, MAX_CONSOLE_BYTES));
-  return new TextDecoder().decode(buffer.subarray(0, await file.readAt(buffer, 0)));
+  try {
+    await using file = await files.open(path, { read: true });
+    const buffer = new Uint8Array(Math.min(await file.sizeBytes(), MAX_CONSOLE_BYTES));
+    return new TextDecoder().decode(buffer.subarray(0, await file.readAt(buffer, 0)));
+  } catch (thrown) {
+    // Not there yet, or just now on its way to be the older segment: a guest that prints much does that often.
+    if (thrown instanceof BangerError && thrown.code === "not_found") return "";
+    throw thrown;
+  }
 }
 
 /** A new boot begins: what was printed before becomes the log's older segment. */

@@ -190,7 +190,7 @@ async function isFree(path: string): Promise<boolean> {
   return lock !== undefined;
 }
 
-async function* filesBelow(directory: string): AsyncGenerator<string> {
+export async function* filesBelow(directory: string): AsyncGenerator<string> {
   for (const name of await host.files.list(directory)) {
     const path = `${directory}/${name}`;
     if ((await host.files.stat(path))?.kind === "directory") yield* filesBelow(path);

@@ -9,7 +9,7 @@ import type { World } from "./world.ts";
 const WORK_DISK_BYTES = 64 * 2 ** 20;
 const PULLED = "pulled";
 /** What no log may hold. */
-const SECRET = "canary-7d1f";
+export const SECRET = "canary-7d1f";
 
 export type VictimState = "absent" | "stopped" | "running";
 
