@@ -13,7 +13,7 @@ async function bash(cwd: string, script: string): Promise<string> {
     clearEnv: true,
   }).output();
   assert.equal(code, 0, `${script}\n${new TextDecoder().decode(stderr)}`);
-  return new TextDecoder("latin1").decode(stdout);
+  return new TextDecoder().decode(stdout);
 }
 
 /** A project with a history, changes of every kind, and tests that fail or not. */
@@ -63,7 +63,7 @@ Deno.test("workspace", async (t) => {
         "git config user.email; git remote get-url origin; stat -c '%U %a' Makefile; ls -A; git fsck 2>&1",
       ),
       "user@example.org\nhttps://example.org/project.git\nroot 755\n" +
-        await bash(project, "ls -A | grep -v -e '^.env$' -e '^ignored.o$'"),
+        await bash(project, "ls -A | grep -a -v -e '^.env$' -e '^ignored.o$'"),
     );
   });
 
