@@ -59,7 +59,7 @@ const NAME =
   /^(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
 
 /**
- * @param text `*`, `deb.debian.org`, `*.debian.org:443`, `192.0.2.7:5432`, `10.1.0.0/16`
+ * @param text `*`, `packages.example.net`, `*.debian.org:443`, `192.0.2.7:5432`, `10.1.0.0/16`
  * @throws {BangerError} `invalid_argument`
  */
 export function parseNetRule(text: string): NetRule {
@@ -85,7 +85,7 @@ function badRule(text: string): BangerError {
   return new BangerError(
     "invalid_argument",
     `Cannot allow ${quote(text)}: it is not HOST[:PORT]`,
-    "Write a name (deb.debian.org), all names below one (*.debian.org), an IPv4 address or network " +
+    "Write a name (packages.example.net), all names below one (*.debian.org), an IPv4 address or network " +
       "(10.1.0.0/16), each with :PORT to allow only that, or * for everything",
   );
 }

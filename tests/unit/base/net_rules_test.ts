@@ -50,8 +50,8 @@ for (const text of BAD_PUBLISH) {
 
 const RULES: readonly (readonly [string, NetRule])[] = [
   ["*", { kind: "any" }],
-  ["deb.debian.org", { kind: "name", name: "deb.debian.org", isBelow: false }],
-  ["DEB.Debian.org.:443", { kind: "name", name: "deb.debian.org", isBelow: false, port: 443 }],
+  ["packages.example.net", { kind: "name", name: "packages.example.net", isBelow: false }],
+  ["PACKAGES.Example.net.:443", { kind: "name", name: "packages.example.net", isBelow: false, port: 443 }],
   ["*.debian.org", { kind: "name", name: "debian.org", isBelow: true }],
   ["localhost", { kind: "name", name: "localhost", isBelow: false }],
   ["192.0.2.7:5432", { kind: "network", address: "192.0.2.7", prefix: 32, port: 5432 }],

@@ -80,7 +80,7 @@ Deno.test("the rules name only what is ours, and open the host's forwarding for 
 });
 
 Deno.test("a VM's chain: its exact addresses, then what is protected, then the rest", () => {
-  const allow = ["10.1.2.3:5432", "192.0.2.0/24:80", "deb.debian.org"].map(parseNetRule);
+  const allow = ["10.1.2.3:5432", "192.0.2.0/24:80", "packages.example.net"].map(parseNetRule);
   const chain =
     /chain vm_10_69_0_2 \{([\s\S]*?)\}\n/.exec(ruleset({ ...WANTED, vms: [{ ...VM, allow }] }))![0];
   const order = ["10.1.2.3", "@protected", "192.0.2.0/24", "@pinned accept", "goto refuse\n  }"].map((part) =>
