@@ -1,6 +1,9 @@
+import type { ApiClient } from "../api/client.ts";
+import type { OperationView } from "../api/contract.ts";
 import { BangerError, firstFailure } from "../base/errors.ts";
 import { type Context, type Input } from "./command.ts";
 import { say, visibleLines } from "./output.ts";
+import { carryOut } from "./progress.ts";
 
 /** The argument of commands that do the same to each of several VMs. */
 export const VM_ARGUMENTS = {
@@ -38,4 +41,22 @@ export async function eachVm(
     if (first.hint) await say(terminal, visibleLines(first.hint).replaceAll(/^/gm, "  "));
   }
   if (last !== undefined) throw last;
+}
+
+/**
+ * Begins an operation for each VM that was named and shows it to its end, one after the other.
+ *
+ * @returns the exit code
+ * @throws as `eachVm`
+ */
+export async function carryOutEach(
+  context: Context,
+  input: Input,
+  begin: (client: ApiClient, name: string) => Promise<{ json(): Promise<OperationView> }>,
+): Promise<number> {
+  const client = await context.daemon.connect();
+  await eachVm(context, input, async (name) => {
+    await carryOut({ context, client, input }, begin(client, name));
+  });
+  return 0;
 }

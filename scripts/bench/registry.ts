@@ -18,7 +18,12 @@ log: { level: error, accesslog: { disabled: true } }
     stdout: "null",
     stderr: "null",
   });
-  const process = command.spawn();
+  let process: Deno.ChildProcess;
+  try {
+    process = command.spawn();
+  } catch (failure) {
+    throw new Error("docker-registry is needed on PATH (Debian's package of that name)", { cause: failure });
+  }
   const stop = async () => {
     process.kill("SIGKILL");
     await process.status;

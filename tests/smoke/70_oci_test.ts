@@ -1,14 +1,8 @@
 /** Images of registries, layouts and files, by the compiled executables. */
 import assert from "node:assert/strict";
 import { makeLower } from "../host/oci/everything.ts";
-import {
-  makeImage,
-  pushToRegistry,
-  run,
-  startRegistry,
-  temporaryDirectory,
-  umociUnpack,
-} from "../host/oci/tools.ts";
+import { makeImage, pushToRegistry, run, temporaryDirectory, umociUnpack } from "../host/oci/tools.ts";
+import { startRegistry } from "../../scripts/bench/registry.ts";
 import { archive, directory, file, member, symlink } from "../unit/oci/archive.ts";
 import {
   assertCleanFilesystem,

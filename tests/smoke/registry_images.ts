@@ -8,10 +8,10 @@ import {
   pushIndex,
   pushToRegistry,
   run,
-  startRegistry,
   temporaryDirectory,
   umociUnpack,
 } from "../host/oci/tools.ts";
+import { startRegistry } from "../../scripts/bench/registry.ts";
 import { assertHolds } from "../host/oci/bangers_own.ts";
 import { banger, ok, STATE } from "./fixture.ts";
 import { makeTar, type Tree } from "./small_images.ts";

@@ -13,7 +13,7 @@ import {
   textOption,
 } from "../command.ts";
 import { cpusFlag, environmentFlag, memoryFlag, requestedImage, sizeFlag } from "../create_flags.ts";
-import { eachVm, VM_ARGUMENTS } from "../each_vm.ts";
+import { carryOutEach, eachVm, VM_ARGUMENTS } from "../each_vm.ts";
 import { print, printJson, say, table } from "../output.ts";
 import { carryOut, QUIET_OPTION } from "../progress.ts";
 
@@ -27,17 +27,13 @@ const restart: Command = {
     "the next start holds from then on.",
   arguments: [VM_ARGUMENTS],
   options: [{ flags: "-f, --force", summary: "cut their power instead of shutting them down" }, QUIET_OPTION],
-  async run(context, input) {
-    const client = await context.daemon.connect();
-    await eachVm(context, input, async (name) => {
-      const json = { force: flag(input, "force") };
-      await carryOut(
-        { context, client, input },
-        client.v1.vms[":name"].restart.$post({ param: { name }, json }),
-      );
-    });
-    return 0;
-  },
+  run: (context, input) =>
+    carryOutEach(
+      context,
+      input,
+      (client, name) =>
+        client.v1.vms[":name"].restart.$post({ param: { name }, json: { force: flag(input, "force") } }),
+    ),
 };
 
 const kill: Command = {

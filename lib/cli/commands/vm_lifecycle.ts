@@ -2,7 +2,7 @@ import type { VmView } from "../../api/contract.ts";
 import { BangerError } from "../../base/errors.ts";
 import { type Command, flag } from "../command.ts";
 import { CREATE_OPTIONS, createRequest } from "../create_flags.ts";
-import { eachVm, VM_ARGUMENTS } from "../each_vm.ts";
+import { carryOutEach, eachVm, VM_ARGUMENTS } from "../each_vm.ts";
 import { print } from "../output.ts";
 import { carryOut, QUIET_OPTION } from "../progress.ts";
 
@@ -49,17 +49,13 @@ const stop: Command = {
     "Shuts VMs down cleanly, waits, and cuts the power only of one that does not end; it says when it had to.",
   arguments: [VM_ARGUMENTS],
   options: [{ flags: "-f, --force", summary: "cut their power at once" }, QUIET_OPTION],
-  async run(context, input) {
-    const client = await context.daemon.connect();
-    await eachVm(context, input, async (name) => {
-      const json = { force: flag(input, "force") };
-      await carryOut(
-        { context, client, input },
-        client.v1.vms[":name"].stop.$post({ param: { name }, json }),
-      );
-    });
-    return 0;
-  },
+  run: (context, input) =>
+    carryOutEach(
+      context,
+      input,
+      (client, name) =>
+        client.v1.vms[":name"].stop.$post({ param: { name }, json: { force: flag(input, "force") } }),
+    ),
 };
 
 const remove: Command = {
@@ -74,17 +70,16 @@ const remove: Command = {
     { flags: "--purge", summary: "for good, past the trash" },
     QUIET_OPTION,
   ],
-  async run(context, input) {
-    const client = await context.daemon.connect();
-    await eachVm(context, input, async (name) => {
-      const json = { force: flag(input, "force"), purge: flag(input, "purge") };
-      await carryOut(
-        { context, client, input },
-        client.v1.vms[":name"].remove.$post({ param: { name }, json }),
-      );
-    });
-    return 0;
-  },
+  run: (context, input) =>
+    carryOutEach(
+      context,
+      input,
+      (client, name) =>
+        client.v1.vms[":name"].remove.$post({
+          param: { name },
+          json: { force: flag(input, "force"), purge: flag(input, "purge") },
+        }),
+    ),
 };
 
 /** @throws {BangerError} `wrong_state` where it does not run */

@@ -273,6 +273,7 @@ test("from one guest into another, and as a tar on a stream", async (here) => {
   assert.equal(await run(`${here.inside}/from-tar/tree`, LIST), before);
 });
 
+if (Deno.uid() !== 0) console.log("skipped: --archive keeps owners, whom only root may give files to");
 Deno.test({
   name: "--archive keeps owners by their numbers, both ways; without it files are the copier's",
   ignore: ignore || Deno.uid() !== 0,

@@ -4,7 +4,8 @@ import { archive, directory, file, hardLink, symlink } from "../../unit/oci/arch
 import { listDisk } from "./disk_listing.ts";
 import { listDirectory } from "./listing.ts";
 import { pullToDisk } from "./puller.ts";
-import { makeImage, pushToRegistry, run, startRegistry, temporaryDirectory, umociUnpack } from "./tools.ts";
+import { makeImage, pushToRegistry, run, temporaryDirectory, umociUnpack } from "./tools.ts";
+import { startRegistry } from "../../../scripts/bench/registry.ts";
 
 const MIB = 1024 * 1024;
 

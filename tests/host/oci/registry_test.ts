@@ -4,15 +4,8 @@ import { BangerError } from "../../../lib/base/errors.ts";
 import { archive, directory as directoryEntry, file } from "../../unit/oci/archive.ts";
 import { openImages, pullListing } from "./puller.ts";
 import { listDirectory } from "./listing.ts";
-import {
-  makeImage,
-  pushIndex,
-  pushToRegistry,
-  run,
-  startRegistry,
-  temporaryDirectory,
-  umociUnpack,
-} from "./tools.ts";
+import { makeImage, pushIndex, pushToRegistry, run, temporaryDirectory, umociUnpack } from "./tools.ts";
+import { startRegistry } from "../../../scripts/bench/registry.ts";
 import { parsePlatform } from "../../../lib/oci/model/platform.ts";
 
 const ARCHITECTURES = ["amd64", "arm64"];

@@ -29,55 +29,6 @@ export async function temporaryDirectory(): Promise<AsyncDisposable & { readonly
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
 }
 
-/** Debian's docker-registry on a free loopback port. */
-export async function startRegistry(
-  directory: string,
-): Promise<AsyncDisposable & { readonly host: string }> {
-  const port = freePort();
-  const host = `127.0.0.1:${port}`;
-  const config = `${directory}/registry.yml`;
-  await Deno.writeTextFile(
-    config,
-    `version: 0.1
-storage: { filesystem: { rootdirectory: ${directory}/registry } }
-http: { addr: ${host} }
-log: { level: error, accesslog: { disabled: true } }
-`,
-  );
-  let process: Deno.ChildProcess;
-  try {
-    process = new Deno.Command("docker-registry", {
-      args: ["serve", config],
-      stdin: "null",
-      stdout: "null",
-      stderr: "null",
-    }).spawn();
-  } catch (failure) {
-    throw new Error("this test needs docker-registry on PATH (Debian's package of that name)", {
-      cause: failure,
-    });
-  }
-  const stop = async () => {
-    process.kill("SIGKILL");
-    await process.status;
-  };
-  for (let attempt = 0; attempt < 100; attempt++) {
-    try {
-      await (await fetch(`http://${host}/v2/`)).body?.cancel();
-      return { host, [Symbol.asyncDispose]: stop };
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  }
-  await stop();
-  throw new Error("docker-registry did not answer within 5 s");
-}
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return (listener.addr as Deno.NetAddr).port;
-}
-
 /** Makes an OCI layout with an image of these layers, by umoci. */
 export async function makeImage(layout: string, tag: string, layers: readonly string[]): Promise<void> {
   const exists = await Deno.stat(`${layout}/oci-layout`).then(() => true, () => false);

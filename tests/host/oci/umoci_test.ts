@@ -4,7 +4,8 @@ import { archive, base256, file, gnuLong, member, pax } from "../../unit/oci/arc
 import { CHANGES, makeLower } from "./everything.ts";
 import { listDirectory } from "./listing.ts";
 import { pullListing } from "./puller.ts";
-import { makeImage, pushToRegistry, run, startRegistry, temporaryDirectory, umociUnpack } from "./tools.ts";
+import { makeImage, pushToRegistry, run, temporaryDirectory, umociUnpack } from "./tools.ts";
+import { startRegistry } from "../../../scripts/bench/registry.ts";
 
 for (const format of ["pax", "gnu"]) {
   Deno.test(`a tree with one of everything (${format}) equals umoci's, from a registry`, async () => {
