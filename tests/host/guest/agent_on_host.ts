@@ -76,11 +76,17 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** Gathers a command's output as text. */
-export async function outcomeOf(
-  session: ExecSession,
-  onStdout: (soFar: string) => void = () => {},
-): Promise<Outcome> {
+/**
+ * Gathers a command's output as text. A test that fails before it awaits the outcome fails with its own
+ * reason, not with the outcome's.
+ */
+export function outcomeOf(session: ExecSession, onStdout?: (soFar: string) => void): Promise<Outcome> {
+  const gathering = gather(session, onStdout);
+  gathering.catch(() => {});
+  return gathering;
+}
+
+async function gather(session: ExecSession, onStdout: (soFar: string) => void = () => {}): Promise<Outcome> {
   const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
   const text = { stdout: "", stderr: "" };
   const status = await session.finish({

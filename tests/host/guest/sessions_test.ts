@@ -7,8 +7,10 @@ import { isAlive, type Outcome, outcomeOf, until, withAgent } from "./agent_on_h
 const encoder = new TextEncoder();
 const sh = (script: string) => ({ argv: ["sh", "-c", script] });
 
-async function outcome(sessions: SessionClient, name: string): Promise<Outcome> {
-  return await outcomeOf(await sessions.attach(name, {}));
+function outcome(sessions: SessionClient, name: string): Promise<Outcome> {
+  const gathering = sessions.attach(name, {}).then((attached) => outcomeOf(attached));
+  gathering.catch(() => {}); // seen where it is awaited
+  return gathering;
 }
 
 function failsWith(code: string, pattern: RegExp) {
@@ -80,6 +82,8 @@ Deno.test("a session with a terminal: its size, its keys, and a hang-up ends it"
       ...sh("trap 'stty size' WINCH; stty size; while :; do read x && echo got $x; done"),
       terminal: { rows: 30, columns: 100, term: "xterm" },
     });
+    // Attaching changes the size: not before the shell has shown its first one.
+    await until(async () => (await sessions.list())[0]!.outputBytes > 0, "the first size is shown");
     const attached = await sessions.attach("tty", { size: { rows: 20, columns: 90 } });
     let text = "";
     const end = outcomeOf(attached, (soFar) => text = soFar);
