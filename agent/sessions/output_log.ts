@@ -157,8 +157,9 @@ export class OutputLog {
     }
   }
 
-  /** Where the last `tailBytes` begin: at a frame. */
+  /** Where the last `tailBytes` begin: at a frame. Of all output the beginning, so that what is gone is told. */
   async #positionOfTail(tailBytes: number): Promise<number> {
+    if (tailBytes === Infinity) return 0;
     const first = this.#segments[0]?.start ?? this.#end();
     const wanted = Math.max(this.#end() - tailBytes, first);
     const segment = this.#segments.findLast(({ start }) => start <= wanted);
