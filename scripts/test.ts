@@ -12,6 +12,8 @@ interface Counts {
   passed: number;
   failed: number;
   ignored: number;
+  /** The failed tests by name, said once more at the end: what stands above may have been cut off. */
+  failures: string[];
 }
 
 const GROUPS = {
@@ -54,7 +56,7 @@ async function runGroup(
   let text = "";
   for await (const chunk of child.stdout) {
     Deno.stdout.writeSync(chunk);
-    text = (text + new TextDecoder().decode(chunk)).slice(-4096);
+    text = (text + new TextDecoder().decode(chunk)).slice(-16_384);
   }
   const { code } = await child.status;
   const counted = /(\d+) passed(?: \([^)]*\))? \| (\d+) failed(?: \([^)]*\))?(?: \| (\d+) ignored)?/.exec(
@@ -64,10 +66,17 @@ async function runGroup(
     passed: Number(counted?.[1] ?? 0),
     failed: Number(counted?.[2] ?? 0),
     ignored: Number(counted?.[3] ?? 0),
+    failures: failuresIn(text),
   };
   // A runner that failed without a failed test (a file that does not load) must not pass.
   if (code !== 0 && counts.failed === 0) counts.failed = 1;
   return counts;
+}
+
+/** @param text the runner's last words: a list under "FAILURES", then the counts */
+function failuresIn(text: string): string[] {
+  const list = text.slice(text.lastIndexOf("\n FAILURES \n")).split("\nFAILED |", 1)[0]!;
+  return text.includes("\n FAILURES \n") ? list.split("\n").slice(2).filter((line) => line !== "") : [];
 }
 
 /** The smoke suite's own home, gone afterwards with its daemon; BANGER_SMOKE_HOME keeps one for the next run. */
@@ -93,13 +102,17 @@ async function main(): Promise<number> {
     console.error(`Cannot run tests ${JSON.stringify(name)}: choose one of ${Object.keys(PLANS).join(", ")}`);
     return 2;
   }
-  const total: Counts = { passed: 0, failed: 0, ignored: 0 };
+  const total: Counts = { passed: 0, failed: 0, ignored: 0, failures: [] };
   for (const part of plan) {
     const startedAtMs = performance.now();
     console.log(`\n== ${part}`);
     if (part === "lint") {
-      if (!(await lint())) total.failed++;
-      else total.passed++;
+      if (await lint()) {
+        total.passed++;
+      } else {
+        total.failed++;
+        total.failures.push("lint");
+      }
     } else if (part === "build") {
       await build();
     } else {
@@ -107,9 +120,11 @@ async function main(): Promise<number> {
       total.passed += counts.passed;
       total.failed += counts.failed;
       total.ignored += counts.ignored;
+      total.failures.push(...counts.failures);
     }
     console.log(`== ${part}: ${((performance.now() - startedAtMs) / 1000).toFixed(0)} s`);
   }
+  if (total.failures.length > 0) console.log(`\nfailed:\n  ${total.failures.join("\n  ")}`);
   console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.ignored} skipped`);
   return total.failed === 0 ? 0 : 1;
 }
