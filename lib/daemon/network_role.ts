@@ -1,5 +1,6 @@
 import { BangerError, reasonOf } from "../base/errors.ts";
 import type { Connection, Host } from "../base/host.ts";
+import { SparingLog } from "../base/sparing_log.ts";
 import { AgentClient } from "../guest/client/agent_client.ts";
 import { serveControl } from "../net/control.ts";
 import { UserNetwork } from "../net/user/user_network.ts";
@@ -113,7 +114,8 @@ class NetworkRole {
 
   /** The VMM listens once it has started, and again after each end. */
   async #carryFrames(signal: AbortSignal): Promise<void> {
-    const { sockets, clock, log } = this.#host;
+    const { sockets, clock } = this.#host;
+    const sparing = new SparingLog(this.#host);
     if (this.#settings.frameSocketPath === undefined) return;
     while (!signal.aborted) {
       try {
@@ -121,7 +123,7 @@ class NetworkRole {
       } catch (thrown) {
         const isAbsent = thrown instanceof BangerError &&
           ["not_found", "connection_failed"].includes(thrown.code);
-        if (!isAbsent) log("warn", "the guest's frames ended", { reason: reasonOf(thrown) });
+        if (!isAbsent) sparing.tell("warn", "the guest's frames ended", { reason: reasonOf(thrown) });
       }
       await clock.sleep(FRAMES_AGAIN_MS, signal).catch(() => {}); // the loop's condition sees it
     }

@@ -1,6 +1,8 @@
 import { BangerError } from "../base/errors.ts";
 import type { Connection } from "../base/host.ts";
 import type { Endpoint, Network, OnDatagram, TcpListener, UdpSocket } from "../base/network.ts";
+import { isIpv4 } from "../base/net_rules.ts";
+import { deepenBacklog } from "./backlog.ts";
 import { osError, systemCode } from "./os_errors.ts";
 import { DenoConnection } from "./sockets.ts";
 
@@ -21,7 +23,9 @@ export const systemNetwork: Network = {
   listenTcp(address, port) {
     return Promise.resolve().then(() => {
       try {
-        return new DenoTcpListener(Deno.listen({ hostname: address, port }));
+        const listener = new DenoTcpListener(Deno.listen({ hostname: address, port }));
+        if (isIpv4(address)) deepenBacklog(address, listener.port);
+        return listener;
       } catch (thrown) {
         throw listenError(address, port, thrown);
       }

@@ -1,5 +1,6 @@
 import { BangerError, reasonOf } from "../../base/errors.ts";
 import type { Connection, Host } from "../../base/host.ts";
+import { SparingLog } from "../../base/sparing_log.ts";
 import {
   encodeMuxFrame,
   MUX_FRAME,
@@ -18,8 +19,6 @@ const RESET_AGAIN_MS = 10_000;
 const RESET_REQUEST = encodeMuxFrame(MUX_FRAME.resetAck, 0, NO_NONCE);
 /** Between two epochs, so that a guest that sends garbage costs little. */
 const EPOCH_PAUSE_MS = 100;
-/** Between two lines in the log about a guest that is out of step. */
-const TELL_AGAIN_MS = 60_000;
 
 /**
  * The host's side of a mux on one connection to the virtio-serial port: it begins the epochs and opens
@@ -27,6 +26,7 @@ const TELL_AGAIN_MS = 60_000;
  */
 export class MuxHost {
   readonly #host: Pick<Host, "clock" | "log">;
+  readonly #sparing: SparingLog;
   readonly #channel: Connection;
   readonly #writer: MuxWriter;
   readonly #streams: MuxStreams;
@@ -36,14 +36,12 @@ export class MuxHost {
   #search: PatternSearch | undefined;
   #requestSearch = new PatternSearch(RESET_REQUEST);
   #nonce = new Uint8Array(NONCE_BYTES);
-  #toldAtMs: number | undefined;
-  /** Times out of step since then. */
-  #untold = 0;
   /** Resolves at the next change between in step, out of step and ended. */
   #changed = Promise.withResolvers<void>();
 
   constructor(host: Pick<Host, "clock" | "log">, channel: Connection) {
     this.#host = host;
+    this.#sparing = new SparingLog(host);
     this.#channel = channel;
     this.#writer = new MuxWriter(channel);
     this.#streams = new MuxStreams(this.#writer);
@@ -173,20 +171,9 @@ export class MuxHost {
     return false;
   }
 
-  /** A guest can be out of step as often as it likes: it must not fill the host's disk with that. */
-  #tell(reason: string): void {
-    const now = this.#host.clock.monotonicMs();
-    if (this.#toldAtMs !== undefined && now - this.#toldAtMs < TELL_AGAIN_MS) {
-      this.#untold++;
-      return;
-    }
-    this.#host.log("info", "guest stream out of step", { reason, untold: this.#untold });
-    this.#toldAtMs = now;
-    this.#untold = 0;
-  }
-
   #outOfStep(reason: string): void {
-    this.#tell(reason);
+    // A guest can be out of step as often as it likes.
+    this.#sparing.tell("info", "guest stream out of step", { reason });
     this.#beginEpoch();
     this.#notify();
   }

@@ -9,6 +9,7 @@
 import { reasonOf } from "../../base/errors.ts";
 import type { Connection, Host } from "../../base/host.ts";
 import { ipv4Number, ipv4Text, type NetRule } from "../../base/net_rules.ts";
+import { SparingLog } from "../../base/sparing_log.ts";
 import type { Refusal } from "../control.ts";
 import { EgressPolicy, HOST_ADDRESS, RefusalLog } from "../policy.ts";
 import { pumpBoth } from "../pump.ts";
@@ -49,6 +50,7 @@ export class UserNetwork implements PacketSender {
   readonly guestAddress = GUEST_ADDRESS;
   readonly mtu = MTU;
   readonly #host: NetworkHost;
+  readonly #sparing: SparingLog;
   readonly #guestMac: Uint8Array;
   readonly #policy: EgressPolicy;
   readonly #refusals: RefusalLog;
@@ -62,6 +64,7 @@ export class UserNetwork implements PacketSender {
   /** @param mac of the guest's card, `52:54:00:…` */
   constructor(host: NetworkHost, mac: string, rules: readonly NetRule[]) {
     this.#host = host;
+    this.#sparing = new SparingLog(host);
     this.#guestMac = Uint8Array.from(mac.split(":"), (byte) => parseInt(byte, 16));
     this.#policy = new EgressPolicy(host.clock, () => host.network.ownAddresses(), rules);
     this.#refusals = new RefusalLog(() => host.clock.now());
@@ -141,7 +144,7 @@ export class UserNetwork implements PacketSender {
     try {
       this.#takeFrame(frame);
     } catch (thrown) {
-      this.#host.log("error", "a guest's frame failed", { thrown });
+      this.#sparing.tell("error", "a guest's frame failed", { thrown });
     }
   }
 

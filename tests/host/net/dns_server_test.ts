@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
 import { realHost } from "../../../lib/sys/host.ts";
+import { libc } from "../../../lib/sys/libc.ts";
 import { answerQuery } from "../../../lib/net/dns/authority.ts";
 import { dnsmasqConfig } from "../../../lib/net/dns/host_setup.ts";
 import { DnsServer } from "../../../lib/net/dns/server.ts";
+
+// Loaded for the life of the process, not of the first test that needs it.
+libc();
 
 const NAMES = {
   addressOf: (label: string) => label === "web" ? "127.42.0.1" : undefined,

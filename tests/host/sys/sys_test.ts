@@ -6,7 +6,7 @@ import { parseProcessStat } from "../../../lib/sys/process_identity.ts";
 
 // Loaded for the life of the process, not of the first test that needs it.
 libc();
-const { files, processes, sockets, clock } = realHost();
+const { files, processes, sockets, clock, network } = realHost();
 const code = (wanted: string) => (thrown: unknown) => thrown instanceof BangerError && thrown.code === wanted;
 
 async function withDirectory(test: (directory: string) => Promise<void>): Promise<void> {
@@ -184,4 +184,19 @@ Deno.test("a stale socket is removed, one that is served and a plain file are no
 Deno.test("sleep() ends early with the signal's reason", async () => {
   const reason = new Error("enough");
   await assert.rejects(clock.sleep(60_000, AbortSignal.abort(reason)), (thrown) => thrown === reason);
+});
+
+Deno.test("300 that connect at once need nobody who accepts them at once", async () => {
+  const somaxconn = Number(await Deno.readTextFile("/proc/sys/net/core/somaxconn"));
+  if (somaxconn < 300) return console.log(`skipped: net.core.somaxconn is ${somaxconn} here`);
+  const listener = await network.listenTcp("127.0.0.1", 0);
+  try {
+    // Beyond what the backlog holds, these would not come to an end.
+    const connections = await Promise.all(
+      Array.from({ length: 300 }, () => network.connectTcp("127.0.0.1", listener.port)),
+    );
+    for (const connection of connections) connection.close();
+  } finally {
+    listener.close();
+  }
 });
