@@ -44,7 +44,7 @@ export class GuestResolver {
   readonly #policy: EgressPolicy;
   readonly #refusals: RefusalLog;
   readonly #options: ResolverOptions;
-  #servers: readonly string[] = [];
+  #servers: Promise<readonly string[]> = Promise.resolve([]);
   #serversAtMs = -Infinity;
   #pending = 0;
 
@@ -167,12 +167,12 @@ export class GuestResolver {
     }
   }
 
-  async #nameServers(): Promise<readonly string[]> {
+  /** Questions that come together wait for the same reading. */
+  #nameServers(): Promise<readonly string[]> {
     const { files, clock } = this.#host;
     if (clock.monotonicMs() - this.#serversAtMs > SERVERS_AGE_MS) {
       this.#serversAtMs = clock.monotonicMs();
-      const text = await files.readText(RESOLV_CONF, MAX_RESOLV_CONF_BYTES);
-      this.#servers = nameServersOf(text);
+      this.#servers = files.readText(RESOLV_CONF, MAX_RESOLV_CONF_BYTES).then(nameServersOf);
     }
     return this.#servers;
   }

@@ -50,6 +50,31 @@ Deno.test("what is there is not made again; what nobody wants goes", () => {
   ]);
 });
 
+Deno.test("a tap that was deleted under a running VM is made again, and nothing else is done to the links", () => {
+  const observed = { hasBridge: true, taps: ["bgr2"], hasTable: true, forwards: true };
+  assert.deepEqual(commands(bridgePlan(observed, WANTED)).slice(3), [
+    "ip tuntap add dev bgr1 mode tap",
+    "ip link set bgr1 master banger0",
+    "bridge link set dev bgr1 isolated on",
+    "ip link set bgr1 up",
+  ]);
+});
+
+Deno.test("tables that somebody edited or deleted by hand are written whole, in one transaction", () => {
+  for (const hasTable of [true, false]) {
+    const observed = { hasBridge: true, taps: ["bgr1", "bgr2"], hasTable, forwards: true };
+    const [write] = bridgePlan(observed, WANTED);
+    assert.deepEqual(write?.argv, ["nft", "-f", "-"]);
+    for (const table of ["inet banger", "bridge banger"]) {
+      // Made, so that deleting it never fails; then deleted, with whatever is in it.
+      assert.match(
+        write?.stdin ?? "",
+        new RegExp(`^table ${table} {}\ndelete table ${table}\ntable ${table} {$`, "m"),
+      );
+    }
+  }
+});
+
 Deno.test("a teardown leaves nothing of ours, and the host's forwarding as it was", () => {
   const observed = { hasBridge: true, taps: ["bgr1"], hasTable: true, forwards: true };
   assert.deepEqual(commands(teardownPlan(observed, false)), [

@@ -61,6 +61,29 @@ Deno.test("a name and a number are reserved once, and a freed number is used aga
     assert.equal(reserve("e", "e").number, 4);
   }));
 
+Deno.test("65,000 VMs have all the addresses: one more is refused, until one goes", () =>
+  withDirectory((directory) => {
+    const path = `${directory}/state.db`;
+    {
+      using store = Store.open(path);
+      store.images.insert(image("debian", "aabbccddeeff"));
+      store.vms.reserve("first" as VmId, "first" as VmName, "aabbccddeeff" as ImageId, RECORD);
+    }
+    const database = new DatabaseSync(path);
+    database.exec(
+      `WITH RECURSIVE numbers(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers WHERE n < 65000)
+       INSERT INTO vms (id, name, number, image_id, state, record)
+       SELECT 'id' || n, 'vm' || n, n, 'aabbccddeeff', 'stopped', '{}' FROM numbers`,
+    );
+    database.close();
+    using store = Store.open(path);
+    const reserve = () =>
+      store.vms.reserve("more" as VmId, "more" as VmName, "aabbccddeeff" as ImageId, RECORD);
+    assert.throws(reserve, code("no_space"));
+    store.vms.remove("id4321" as VmId);
+    assert.equal(reserve().number, 4321);
+  }));
+
 Deno.test("states change only as the table allows, with what else changes", () =>
   withDirectory((directory) => {
     using store = Store.open(`${directory}/state.db`);
