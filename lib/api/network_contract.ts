@@ -71,7 +71,16 @@ export const dnsStatusSchema = z.object({
   isServing: z.boolean(),
   /** Why it does not. */
   problem: z.string().optional(),
+  /** Those that are answered: running VMs. */
   records: z.array(z.object({ name: z.string(), address: z.string() })),
+  /** What a hosts file holds: all VMs with a network, running or not. */
+  hostRecords: z.array(z.object({ name: z.string(), address: z.string() })),
+  /** Whether the daemon itself keeps banger's block in the hosts file up to date: where it is root. */
+  followsHosts: z.boolean(),
+  /** Whose VMs these are: banger's state directory. */
+  owner: z.string(),
+  /** Why the link that systemd-resolved asks through is there and not up. */
+  linkProblem: z.string().optional(),
 }).openapi("DnsStatus");
 export type DnsStatusView = z.infer<typeof dnsStatusSchema>;
 

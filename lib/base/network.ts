@@ -15,9 +15,21 @@ export interface Network {
    * @throws as `listenTcp`
    */
   bindUdp(address: string, port: number, onMessage: OnDatagram): Promise<UdpSocket>;
+  /**
+   * Keeps a link up that root made for this user (`ip tuntap add`): it has a carrier for as long as it is held,
+   * and none after the end of this process, however it ends.
+   *
+   * @param name of a link that is there
+   * @throws {BangerError} `permission_denied` for another user's, `in_use` where somebody holds it, `wrong_state`
+   * for a link of another kind
+   */
+  holdLink(name: string): Promise<HeldLink>;
   /** Addresses of this host's interfaces, without zones. */
   ownAddresses(): readonly string[];
 }
+
+/** Disposing lets it go. Idempotent. */
+export type HeldLink = Disposable;
 
 export interface Endpoint {
   readonly address: string;

@@ -74,7 +74,12 @@ export async function daemonMain(host: Host, build: BuildStamp, self: Self): Pro
   const stop = new AbortController();
   const ending = Promise.withResolvers<void>();
   const notices: string[] = [];
-  const names = serveNames(host, store, await dnsPort(host, paths), stop.signal);
+  const names = serveNames(
+    host,
+    store,
+    { port: await dnsPort(host, paths), uid: self.uid, owner: paths.stateDirectory },
+    stop.signal,
+  );
   const { vms, deps, bridge, operations, app } = await wire({
     host,
     build,

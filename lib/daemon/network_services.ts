@@ -13,7 +13,7 @@ import type { VmService } from "../vm/service.ts";
 interface Parts {
   readonly deps: VmDeps;
   readonly vms: VmService;
-  readonly names: { status(): DnsStatusView };
+  readonly names: { status(): Promise<DnsStatusView> };
   readonly bridge: NamedBridge;
 }
 
@@ -37,7 +37,7 @@ export function networkServices({ deps, vms, names, bridge }: Parts): Services["
       });
       return await ports(name);
     },
-    dns: () => Promise.resolve(names.status()),
+    dns: () => names.status(),
     bridge: async () => ({ guests: bridge.list(), plan: describePlan(await bridge.dryRun()) }),
   };
 }

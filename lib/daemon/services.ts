@@ -43,7 +43,7 @@ export interface ServiceParts {
   readonly notices: readonly string[];
   readonly deps: VmDeps;
   /** The name server. */
-  readonly names: { status(): DnsStatusView };
+  readonly names: { status(): Promise<DnsStatusView> };
   readonly bridge: NamedBridge;
   shutdown(): void;
 }

@@ -5,6 +5,7 @@ import { isIpv4 } from "../base/net_rules.ts";
 import { deepenBacklog } from "./backlog.ts";
 import { osError, systemCode } from "./os_errors.ts";
 import { DenoConnection } from "./sockets.ts";
+import { holdTunLink } from "./tun.ts";
 
 /** Out of descriptors: the next try may do better. */
 const ACCEPT_AGAIN_MS = 100;
@@ -42,6 +43,8 @@ export const systemNetwork: Network = {
       }
     });
   },
+
+  holdLink: (name) => Promise.resolve().then(() => holdTunLink(name)),
 
   ownAddresses: () => Deno.networkInterfaces().map(({ address }) => address.replace(/%.*$/, "")),
 };

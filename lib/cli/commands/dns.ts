@@ -4,7 +4,9 @@ import {
   describeSteps,
   detection,
   HOSTS_PATH,
+  hostsBlock,
   installPlan,
+  type NameRecord,
   probe,
   SETUP_KINDS,
   type SetupFacts,
@@ -32,14 +34,34 @@ async function firstThat(context: Context, command: (kind: SetupKind) => readonl
   return undefined;
 }
 
+async function hostsText({ processes }: Context): Promise<string> {
+  const { code, stdout } = await processes.run({ program: "cat", args: [HOSTS_PATH] });
+  return code === 0 ? stdout : "";
+}
+
+async function userId({ processes }: Context): Promise<number> {
+  return Number((await processes.run({ program: "id", args: ["-u"] })).stdout.trim());
+}
+
 async function gatherFacts(context: Context, dns: DnsStatusView): Promise<SetupFacts> {
-  const hosts = await context.processes.run({ program: "cat", args: [HOSTS_PATH] });
-  const client = await context.daemon.connect();
-  const vms = await (await client.v1.vms.$get({ query: { scope: "all" } })).json();
-  // All of them, running or not: an address is a VM's own for its whole life.
-  const records = vms.filter(({ network }) => network !== "none")
-    .map(({ name, address }) => ({ name: `${name}.vm`, address }));
-  return { address: dns.address, port: dns.port, records, hostsText: hosts.code === 0 ? hosts.stdout : "" };
+  const { address, port, owner, hostRecords: records } = dns;
+  return { address, port, owner, records, hostsText: await hostsText(context), uid: await userId(context) };
+}
+
+/** @returns what is wrong with banger's block of the hosts file; undefined where nothing is */
+function hostsProblem(text: string, { owner, hostRecords }: DnsStatusView): string | undefined {
+  const block = hostsBlock(text);
+  if (!block) return "its block has no end";
+  if (block.owner !== owner) return `it is another banger's: of ${block.owner ?? "an earlier version"}`;
+  const lines = (records: readonly NameRecord[]) => records.map(({ name, address }) => `${address} ${name}`);
+  const [there, wanted] = [new Set(lines(block.records)), new Set(lines(hostRecords))];
+  const missing = hostRecords.filter((record) => !there.has(lines([record])[0]!)).map(({ name }) => name);
+  const gone = block.records.filter((record) => !wanted.has(lines([record])[0]!)).map(({ name }) => name);
+  const parts = [
+    ...(missing.length > 0 ? [`without ${missing.join(", ")}`] : []),
+    ...(gone.length > 0 ? [`with ${gone.join(", ")} of before`] : []),
+  ];
+  return parts.length > 0 ? `stale, ${parts.join(" and ")}: banger dns install` : undefined;
 }
 
 /** Shows the steps, asks, and runs them as root. */
@@ -48,7 +70,7 @@ async function carryOutSteps(context: Context, steps: readonly SetupStep[], inpu
   await say(terminal, `banger: as root, this is done:\n${describeSteps(steps)}`);
   if (flag(input, "dryRun")) return false;
   if (!flag(input, "yes") && !(await confirmed(context))) return false;
-  const isRoot = (await context.processes.run({ program: "id", args: ["-u"] })).stdout.trim() === "0";
+  const isRoot = await userId(context) === 0;
   if (!isRoot && await context.processes.inherit({ program: "sudo", args: ["-v"] }) !== 0) {
     throw new BangerError(
       "permission_denied",
@@ -101,13 +123,31 @@ function wantedKind(input: Input): SetupKind | undefined {
   );
 }
 
+/** What is left to the user, told after an installation. */
+async function whatNext(context: Context, kind: SetupKind): Promise<string> {
+  const client = await context.daemon.connect();
+  // Asked anew: the daemon takes the link when it is asked.
+  const { followsHosts, linkProblem } = await (await client.v1.dns.$get()).json();
+  if (kind === "systemd-resolved") {
+    return linkProblem === undefined
+      ? ": while the daemon runs, until the next reboot"
+      : `, but ${linkProblem}`;
+  }
+  if (kind !== "hosts-file") return "";
+  return followsHosts
+    ? ": the daemon keeps it up to date"
+    : ": these are the VMs of now; after new ones, as root again: banger dns install";
+}
+
 const install: Command = {
   path: ["dns", "install"],
   summary: "make this host resolve NAME.vm",
   details:
     "Shows what it will change, asks, and does it: systemd-resolved gets a link that leads .vm to banger's\n" +
-    "name server, NetworkManager's dnsmasq a file, and where there is neither, /etc/hosts a block with the\n" +
-    "VMs of now (run it again after new ones). Undone by banger dns uninstall.",
+    "name server while the daemon runs, NetworkManager's dnsmasq a file, and where there is neither, /etc/hosts\n" +
+    "a block with the VMs. A daemon of root keeps that block up to date; else run this again after new VMs:\n" +
+    "banger dns status says when. The link is gone after a reboot: run it again then, too. Undone by banger\n" +
+    "dns uninstall.",
   options: [
     { flags: "--method <method>", summary: SETUP_KINDS.join(", ") },
     YES_OPTION,
@@ -122,7 +162,8 @@ const install: Command = {
       throw new BangerError("wrong_state", `Cannot lead names to banger's name server: ${dns.problem}`);
     }
     const steps = installPlan(kind, await gatherFacts(context, dns));
-    if (await carryOutSteps(context, steps, input)) await say(context.terminal, `banger: done, by ${kind}`);
+    if (!(await carryOutSteps(context, steps, input))) return 0;
+    await say(context.terminal, `banger: done, by ${kind}${await whatNext(context, kind)}`);
     return 0;
   },
 };
@@ -153,17 +194,28 @@ const status: Command = {
     const client = await context.daemon.connect();
     const dns = await (await client.v1.dns.$get()).json();
     const installed = await firstThat(context, probe);
+    const problem = installed === "hosts-file"
+      ? hostsProblem(await hostsText(context), dns)
+      : installed === "systemd-resolved"
+      ? dns.linkProblem
+      : undefined;
     const [first] = dns.records;
     const resolves = first && await succeeds(context, ["getent", "ahostsv4", first.name]);
     if (flag(input, "json")) {
-      await printJson(context.terminal, { ...dns, installed: installed ?? null, resolves: resolves ?? null });
+      const about = { installed: installed ?? null, installedProblem: problem ?? null };
+      await printJson(context.terminal, { ...dns, ...about, resolves: resolves ?? null });
       return 0;
     }
     await print(
       context.terminal,
       fields([
         ["Name server", `${dns.address}:${dns.port}${dns.isServing ? "" : `, but ${dns.problem}`}`],
-        ["Installed", installed ?? "no: banger dns install"],
+        [
+          "Installed",
+          installed === undefined
+            ? "no: banger dns install"
+            : `${installed}${problem === undefined ? "" : `, but ${problem}`}`,
+        ],
         [
           "Resolves",
           first && (resolves ? `yes: ${first.name}` : `no: this host does not know ${first.name}`),

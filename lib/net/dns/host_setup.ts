@@ -30,16 +30,25 @@ export interface SetupFacts {
   readonly records: readonly NameRecord[];
   /** `/etc/hosts` as it is. */
   readonly hostsText: string;
+  /** Whose VMs these are: the state directory. Of several bangers, only one has the hosts file. */
+  readonly owner: string;
+  /** Of the user whose daemon it is. */
+  readonly uid: number;
 }
 
 export const HOSTS_PATH = "/etc/hosts";
-/** A link of our own, since systemd-resolved routes names to links. Nothing is ever sent over it. */
-const LINK = "banger-dns";
+/**
+ * A link of our own, since systemd-resolved routes names to links. Nothing is ever sent over it. It is a TUN link
+ * that belongs to the user: it has a carrier while their daemon holds it, and systemd-resolved asks only links that
+ * have one, so that the route ends with the daemon, however that ends, and is there again with the next.
+ */
+export const LINK = "banger-dns";
 /** For benchmarks only (RFC 2544): no network has it. systemd-resolved uses only links with such an address. */
 const LINK_ADDRESS = "198.18.42.69/32";
 const DNSMASQ_PATH = "/etc/NetworkManager/dnsmasq.d/banger.conf";
 const BEGIN = "# banger begin: names of VMs; changes here are lost";
 const END = "# banger end";
+const OWNER = "# of ";
 
 /** What makes this host resolve `.vm`. Doing it twice is the same as once. */
 export function installPlan(kind: SetupKind, facts: SetupFacts): SetupStep[] {
@@ -47,12 +56,19 @@ export function installPlan(kind: SetupKind, facts: SetupFacts): SetupStep[] {
   switch (kind) {
     case "systemd-resolved":
       return [
-        { argv: ["ip", "link", "add", LINK, "type", "dummy"], mayFail: true },
+        { argv: ["ip", "link", "delete", LINK], mayFail: true },
+        { argv: ["ip", "tuntap", "add", "dev", LINK, "mode", "tun", "user", String(facts.uid)] },
+        { argv: ["ip", "link", "set", LINK, "alias", linkAlias(facts)] },
         { argv: ["ip", "addr", "replace", LINK_ADDRESS, "dev", LINK] },
         { argv: ["ip", "link", "set", LINK, "up"] },
         { argv: ["resolvectl", "dns", LINK, server] },
-        { argv: ["resolvectl", "domain", LINK, "~vm", "~42.127.in-addr.arpa", "~69.10.in-addr.arpa"] },
+        // 127.42.x.y backwards is not among them: systemd-resolved says "localhost" for all of 127.0.0.0/8 itself.
+        { argv: ["resolvectl", "domain", LINK, "~vm", "~69.10.in-addr.arpa"] },
         { argv: ["resolvectl", "default-route", LINK, "no"] },
+        // What may be on for the whole host, and what our name server does not speak.
+        ...["llmnr", "mdns", "dnssec", "dnsovertls"].map((what) => ({
+          argv: ["resolvectl", what, LINK, "no"],
+        })),
       ];
     case "networkmanager-dnsmasq":
       return [
@@ -60,8 +76,13 @@ export function installPlan(kind: SetupKind, facts: SetupFacts): SetupStep[] {
         { argv: ["nmcli", "general", "reload", "dns-full"] },
       ];
     case "hosts-file":
-      return [writeHosts(withBlock(facts.hostsText, facts.records))];
+      return [writeHosts(withBlock(facts.hostsText, facts))];
   }
+}
+
+/** Says which name server the link leads to, for the daemon that holds it (`/sys/class/net/…/ifalias`). */
+export function linkAlias({ address, port }: Pick<SetupFacts, "address" | "port">): string {
+  return `banger:${address}:${port}`;
 }
 
 /** What undoes it. Fine where there is nothing. */
@@ -125,11 +146,39 @@ function hasBlock(text: string): boolean {
   return text.split("\n").includes(BEGIN);
 }
 
-function withBlock(text: string, records: readonly NameRecord[]): string {
+function withBlock(text: string, { records, owner }: Pick<SetupFacts, "records" | "owner">): string {
   const kept = withoutBlock(text);
   const gap = kept === "" || kept.endsWith("\n") ? "" : "\n";
   const lines = records.map(({ name, address }) => `${address} ${name}`);
-  return `${kept}${gap}${[BEGIN, ...lines, END].join("\n")}\n`;
+  return `${kept}${gap}${[BEGIN, `${OWNER}${owner}`, ...lines, END].join("\n")}\n`;
+}
+
+/** Banger's block of a hosts file. @returns undefined where there is none */
+export function hostsBlock(
+  text: string,
+): { readonly owner?: string; readonly records: NameRecord[] } | undefined {
+  const lines = text.split("\n");
+  const begin = lines.indexOf(BEGIN);
+  const end = lines.indexOf(END, begin);
+  if (begin < 0 || end < 0) return undefined;
+  const inside = lines.slice(begin + 1, end);
+  const owner = inside.find((line) => line.startsWith(OWNER))?.slice(OWNER.length);
+  const records = inside.filter((line) => !line.startsWith("#") && line.trim() !== "").map((line) => {
+    const [address = "", name = ""] = line.trim().split(/\s+/);
+    return { name, address };
+  });
+  return { ...(owner === undefined ? {} : { owner }), records };
+}
+
+/**
+ * What brings the block up to date, for the banger whose it is.
+ *
+ * @returns nothing where it is up to date, where there is none, and where it is another banger's
+ */
+export function hostsUpdate(facts: Pick<SetupFacts, "hostsText" | "records" | "owner">): SetupStep[] {
+  if (hostsBlock(facts.hostsText)?.owner !== facts.owner) return [];
+  const text = withBlock(facts.hostsText, facts);
+  return text === facts.hostsText ? [] : [writeHosts(text)];
 }
 
 /** @throws {BangerError} `corrupt_data` where somebody removed the block's end: what is whose, nobody knows */

@@ -42,6 +42,7 @@ Deno.test("a guest that floods its name server has 128 questions under way, and 
     connectTcp: unused,
     listenTcp: unused,
     ownAddresses: () => [],
+    holdLink: unused,
     bindUdp(_address, _port, onMessage) {
       open.add(onMessage);
       most = Math.max(most, open.size);
@@ -114,6 +115,7 @@ Deno.test("the name server keeps 64 TCP connections that ask nothing, for five s
     connectTcp: unused,
     listenTcp: () => Promise.resolve(listener),
     ownAddresses: () => [],
+    holdLink: unused,
     bindUdp(_address, _port, onMessage) {
       receive = onMessage;
       return Promise.resolve({ port: 53, send: () => void sent++, close: () => {} });

@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { BangerError } from "../../../lib/base/errors.ts";
-import { describeSteps, installPlan, SETUP_KINDS, uninstallPlan } from "../../../lib/net/dns/host_setup.ts";
+import {
+  describeSteps,
+  hostsBlock,
+  hostsUpdate,
+  installPlan,
+  SETUP_KINDS,
+  uninstallPlan,
+} from "../../../lib/net/dns/host_setup.ts";
 
 const HOSTS = "127.0.0.1 localhost\n::1 localhost\n";
 const FACTS = {
@@ -8,17 +15,25 @@ const FACTS = {
   port: 42069,
   records: [{ name: "web.vm", address: "127.42.0.1" }],
   hostsText: HOSTS,
+  owner: "/home/me/.local/state/banger",
+  uid: 1000,
 };
 
 Deno.test("systemd-resolved: a link of our own gets .vm, and nothing else", () => {
   assert.equal(
     describeSteps(installPlan("systemd-resolved", FACTS)),
-    `  ip link add banger-dns type dummy
+    `  ip link delete banger-dns
+  ip tuntap add dev banger-dns mode tun user 1000
+  ip link set banger-dns alias banger:127.0.0.1:42069
   ip addr replace 198.18.42.69/32 dev banger-dns
   ip link set banger-dns up
   resolvectl dns banger-dns 127.0.0.1:42069
-  resolvectl domain banger-dns '~vm' '~42.127.in-addr.arpa' '~69.10.in-addr.arpa'
-  resolvectl default-route banger-dns no`,
+  resolvectl domain banger-dns '~vm' '~69.10.in-addr.arpa'
+  resolvectl default-route banger-dns no
+  resolvectl llmnr banger-dns no
+  resolvectl mdns banger-dns no
+  resolvectl dnssec banger-dns no
+  resolvectl dnsovertls banger-dns no`,
   );
   assert.equal(describeSteps(uninstallPlan("systemd-resolved", FACTS)), "  ip link delete banger-dns");
 });
@@ -32,7 +47,7 @@ Deno.test("NetworkManager's dnsmasq: one file, and it is told", () => {
 
 Deno.test("/etc/hosts: a block is put, replaced and taken away, and the rest stays byte for byte", () => {
   const put = installPlan("hosts-file", FACTS)[0]!.stdin!;
-  assert.match(put, /\n# banger begin[^\n]*\n127\.42\.0\.1 web\.vm\n# banger end\n$/);
+  assert.match(put, /\n# banger begin[^\n]*\n# of \/home\/me[^\n]*\n127\.42\.0\.1 web\.vm\n# banger end\n$/);
   const again = installPlan("hosts-file", { ...FACTS, hostsText: put, records: [] })[0]!.stdin!;
   assert.doesNotMatch(again, /web/);
   assert.equal(again.match(/# banger begin/g)?.length, 1);
@@ -42,6 +57,21 @@ Deno.test("/etc/hosts: a block is put, replaced and taken away, and the rest sta
   assert.match(added, /^127\.0\.0\.1 here\n# banger begin/);
   const cut = put.replace("# banger end\n", "");
   assert.throws(() => installPlan("hosts-file", { ...FACTS, hostsText: cut }), BangerError);
+});
+
+Deno.test("/etc/hosts: the block follows the VMs of the banger whose it is", () => {
+  const hostsText = installPlan("hosts-file", FACTS)[0]!.stdin!;
+  assert.deepEqual(hostsBlock(hostsText), { owner: FACTS.owner, records: FACTS.records });
+  const records = [{ name: "db.vm", address: "127.42.0.2" }];
+  const [update, ...more] = hostsUpdate({ ...FACTS, hostsText, records });
+  assert.deepEqual(more, []);
+  assert.deepEqual(hostsBlock(update!.stdin!)?.records, records);
+  assert.ok(update!.stdin!.startsWith(HOSTS));
+  assert.deepEqual(hostsUpdate({ ...FACTS, hostsText }), [], "nothing changed");
+  assert.deepEqual(hostsUpdate({ ...FACTS, hostsText: HOSTS }), [], "nobody asked for it");
+  assert.deepEqual(hostsUpdate({ ...FACTS, hostsText, owner: "/root/other", records }), [], "another's");
+  const cut = hostsText.replace("# banger end\n", "");
+  assert.deepEqual(hostsUpdate({ ...FACTS, hostsText: cut, records }), []);
 });
 
 Deno.test("every setup is shown whole before it is done", () => {
