@@ -59,7 +59,7 @@ export async function findRelease(
   );
 }
 
-async function readSmall(body: ReadableStream<Uint8Array>): Promise<string> {
+async function readSmall(body: AsyncIterable<Uint8Array>): Promise<string> {
   const decoder = new TextDecoder();
   let text = "";
   for await (const chunk of body) {

@@ -23,7 +23,8 @@ export async function readBounded(
         `Cannot read ${what}: it is larger than ${formatBytes(maxBytes)}`,
       );
     }
-    parts.push(part);
+    // Its memory may be used again for the next.
+    parts.push(part.slice());
   }
   return concatBytes(parts);
 }

@@ -188,17 +188,22 @@ export class BlobDownload {
     file: RandomAccessFile,
     digester: Digester,
   ): Promise<unknown> {
-    const buffer = new Uint8Array(WRITE_BYTES);
+    let [buffer, other] = [new Uint8Array(WRITE_BYTES), new Uint8Array(WRITE_BYTES)];
     let filled = 0;
     let received = this.#writtenBytes;
+    let flushed = received;
+    /** One piece is on its way to the file while the next is received. */
+    let writing: Promise<void> = Promise.resolve();
     const flush = async () => {
       if (filled === 0) return;
       const piece = buffer.subarray(0, filled);
       digester.update(piece);
-      await file.writeAt(piece, this.#writtenBytes);
-      this.#writtenBytes += filled;
+      await writing;
+      writing = this.#write(file, piece, flushed);
+      writing.catch(() => {}); // whoever awaits it next is told
+      flushed += filled;
       filled = 0;
-      this.#notify();
+      [buffer, other] = [other, buffer];
     };
     let broken: unknown;
     try {
@@ -215,12 +220,20 @@ export class BlobDownload {
       }
     } catch (failure) {
       this.#abort.signal.throwIfAborted();
-      // Ours are about the content or the disk; a broken connection is anything else.
-      if (failure instanceof BangerError) throw failure;
+      // Ours are about the content or the disk, or a server that went silent; a broken connection is anything else.
+      const isOurs = failure instanceof BangerError && failure.code !== "source_unavailable";
+      if (isOurs) throw failure;
       broken = failure ?? new Error("the connection broke");
     }
     await flush();
+    await writing;
     return broken;
+  }
+
+  async #write(file: RandomAccessFile, piece: Uint8Array, offsetBytes: number): Promise<void> {
+    await file.writeAt(piece, offsetBytes);
+    this.#writtenBytes = offsetBytes + piece.length;
+    this.#notify();
   }
 
   #tooLong(): BangerError {

@@ -12,7 +12,12 @@ async function served(handler: (request: Request) => Response | Promise<Response
   };
 }
 
-const textOf = async (body: ReadableStream<Uint8Array>) => await new Response(body).text();
+async function textOf(body: AsyncIterable<Uint8Array>): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of body) text += decoder.decode(chunk, { stream: true });
+  return text;
+}
 
 Deno.test("requests go out as they are, redirects come back as answers", async () => {
   await using server = await served(async (request) => {
@@ -72,11 +77,36 @@ Deno.test("a signal ends the request, and reading its body", async () => {
 
   const during = new AbortController();
   const response = await http.send({ method: "GET", url: server.url, signal: during.signal });
-  const reader = response.body.getReader();
-  await reader.read();
-  const next = reader.read();
+  const chunks = response.body[Symbol.asyncIterator]();
+  assert.equal((await chunks.next()).value?.length, 10);
+  const next = chunks.next();
   during.abort(new Error("enough"));
-  await assert.rejects(next);
+  await assert.rejects(next, /enough/);
+  end();
+});
+
+Deno.test("a server that goes silent is given up, before its answer and within", async () => {
+  const { promise: isOver, resolve: end } = Promise.withResolvers<void>();
+  await using server = await served(async (request) => {
+    if (new URL(request.url).pathname === "/slow") await isOver;
+    return new Response(
+      new ReadableStream({
+        async start(controller) {
+          controller.enqueue(new Uint8Array(10));
+          await isOver;
+          controller.close();
+        },
+      }),
+    );
+  });
+  using http = systemHttpClient({ idleTimeoutMs: 50 });
+  const isSilence = (failure: unknown) =>
+    failure instanceof BangerError && failure.code === "source_unavailable" &&
+    /^Cannot read from "127\.0\.0\.1:\d+": it sent nothing for 0\.05 s$/.test(failure.message);
+  await assert.rejects(http.send({ method: "GET", url: `${server.url}/slow` }), isSilence);
+  // Where its head takes longer than that, on a busy machine, the same is said.
+  const within = async () => await textOf((await http.send({ method: "GET", url: server.url })).body);
+  await assert.rejects(within(), isSilence);
   end();
 });
 

@@ -18,6 +18,8 @@ export interface Answer {
   readonly body?: string | Uint8Array;
   /** Ends the body with an error after so many bytes. */
   readonly breakAfter?: number;
+  /** The error; default: the connection's. */
+  readonly breakWith?: Error;
 }
 
 export type Handler = (request: HttpRequest, count: number) => Answer | Promise<Answer>;
@@ -67,7 +69,7 @@ class ScriptedHttp implements HttpClient {
         } else {
           this.#openBodies--;
           if (answer.breakAfter === undefined) controller.close();
-          else controller.error(new TypeError("connection reset"));
+          else controller.error(answer.breakWith ?? new TypeError("connection reset"));
         }
       },
       cancel: () => {

@@ -76,6 +76,44 @@ Deno.test("Resume: a broken download goes on where it broke", async () => {
   await world.assertClean();
 });
 
+const SILENCE = new BangerError(
+  "source_unavailable",
+  "Cannot read from registry.test: it sent nothing for 60 s",
+);
+
+Deno.test("Resume: a server that goes silent inside a layer is asked for the rest", async () => {
+  await using world = await scriptedWorld();
+  serveImage(world.http, IMAGE);
+  const starts: number[] = [];
+  world.http.on(BLOB, (request, count) => {
+    const start = rangeOf(request);
+    starts.push(start);
+    const headers = { "content-range": `bytes ${start}-${LAYER.length - 1}/${LAYER.length}` };
+    if (start > 0) return { status: 206, headers, body: LAYER.slice(start) };
+    return count === 1 ? { body: LAYER, breakAfter: 3000, breakWith: SILENCE } : { body: LAYER };
+  });
+  assert.deepEqual(await world.pull(), TREE);
+  assert.deepEqual(starts, [0, 3000]);
+  await world.assertClean();
+});
+
+Deno.test("Resume: a server that is silent again and again is given up", async () => {
+  await using world = await scriptedWorld();
+  serveImage(world.http, IMAGE);
+  let asked = 0;
+  world.http.on(BLOB, () => {
+    asked++;
+    return { body: LAYER, breakAfter: 0, breakWith: SILENCE };
+  });
+  await rejectsWith(
+    world.pull(),
+    "source_unavailable",
+    /ended after 0 of \d+ bytes .*it sent nothing for 60 s/,
+  );
+  assert.equal(asked, 5);
+  await world.assertClean();
+});
+
 Deno.test("Resume: where the whole comes again, it begins again", async () => {
   await using world = await scriptedWorld();
   serveImage(world.http, IMAGE);
