@@ -7,7 +7,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "lib/sys": ["lib/base"],
   "lib/oci": ["lib/base"],
   "lib/ext4": ["lib/base"],
-  "lib/kernel": ["lib/base"],
+  "lib/kernel": ["lib/base", "lib/oci"],
   "lib/vmm": ["lib/base"],
   "lib/guest": ["lib/base"],
   "lib/store": ["lib/base"],

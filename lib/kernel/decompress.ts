@@ -70,7 +70,7 @@ export async function decompressBytes(
   if (sniffCompression(bytes) === "zstd") {
     const sizeBytes = zstdContentBytes(bytes, what);
     if (sizeBytes > maxBytes) throw tooLarge(maxBytes, what);
-    return decodeZstd(bytes, sizeBytes, what);
+    return await decodeZstd(bytes, sizeBytes, what);
   }
   for await (const chunk of decompress(streamOf(bytes), what)) {
     length += chunk.length;

@@ -88,7 +88,7 @@ function unpack(payload: Uint8Array): AsyncIterable<Uint8Array> | Iterable<Uint8
     case "xz":
       return decodeKernelXz(withoutSize, MAX_VMLINUX_BYTES);
     case "zstd":
-      return [decodeZstd(withoutSize, cappedSize(payload), "the kernel image")];
+      return unzstdPayload(withoutSize, cappedSize(payload));
     case "gzip":
       return decompress(streamOf(payload), "the kernel image");
     case "none":
@@ -99,6 +99,10 @@ function unpack(payload: Uint8Array): AsyncIterable<Uint8Array> | Iterable<Uint8
         "Use a kernel that was built with CONFIG_KERNEL_LZ4, _XZ, _ZSTD or _GZIP, or an uncompressed one",
       );
   }
+}
+
+async function* unzstdPayload(payload: Uint8Array, sizeBytes: number): AsyncGenerator<Uint8Array> {
+  yield await decodeZstd(payload, sizeBytes, "the kernel image");
 }
 
 function corrupt(why: string): BangerError {

@@ -1,25 +1,37 @@
-import { decompress } from "fzstd";
 import { BangerError, reasonOf } from "../base/errors.ts";
+import { unzstd } from "../oci/compression/zstd/frames.ts";
 
 const FRAME_MAGIC = 0xfd2fb528;
 
 /**
- * Decodes one zstd frame into memory. Neither its checksum nor a size in it is looked at: the package around
- * it has a checksum. The decoder's streaming mode, which moves the whole window for each block, would take
- * some ten times as long for a kernel.
+ * Decodes zstd into memory. Checksums in it are not looked at: the package around it has one.
  *
  * @param sizeBytes of the content, which the caller knows from elsewhere and has found acceptable
  * @param what names the input in errors
- * @throws {BangerError} `corrupt_data`
+ * @throws {BangerError} `corrupt_data`, where it has another size too
  */
-export function decodeZstd(frame: Uint8Array, sizeBytes: number, what: string): Uint8Array<ArrayBuffer> {
+export async function decodeZstd(
+  frame: Uint8Array,
+  sizeBytes: number,
+  what: string,
+): Promise<Uint8Array<ArrayBuffer>> {
   const content = new Uint8Array(sizeBytes);
+  let filled = 0;
   try {
-    decompress(frame, content);
+    for await (const chunk of unzstd(once(frame))) {
+      if (filled + chunk.length > sizeBytes) throw corrupt(what, `it has more than ${sizeBytes} bytes`);
+      content.set(chunk, filled);
+      filled += chunk.length;
+    }
   } catch (failure) {
     throw corrupt(what, `it is damaged (${reasonOf(failure)})`, failure);
   }
+  if (filled < sizeBytes) throw corrupt(what, `it has ${filled} bytes, not ${sizeBytes}`);
   return content;
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield await Promise.resolve(bytes);
 }
 
 /**

@@ -4,7 +4,7 @@ import { type ImageSourceName, parseImageSource } from "../base/image_source.ts"
 import { quote } from "../base/names.ts";
 import type { ContentSink, DirectoryInode } from "../base/tree.ts";
 import { formatBytes, MIB } from "../base/units.ts";
-import { type Decode, decodeHere } from "./compression/codecs.ts";
+import { type Decode, decodeHereWith } from "./compression/codecs.ts";
 import { decompress } from "./compression/decompress.ts";
 import { decodeInThread } from "./compression/threaded.ts";
 import { fetchedContent, type LayerContent, localContent } from "./layer_content.ts";
@@ -110,7 +110,14 @@ export class Images {
         const content = ends.use(await this.#content(source, found.manifest.layers, signal));
         const builder = new TreeBuilder(sink, this.#options.limits);
         try {
-          await replayLayers(content, found, builder, this.#options.decompressWorkerUrl, progress, signal);
+          await replayLayers(
+            content,
+            found,
+            builder,
+            (sizeBytes) => this.#decoderFor(sizeBytes),
+            progress,
+            signal,
+          );
         } catch (failure) {
           // A stored layer may have rotted since it was read: the next pull looks anew.
           store.doubt(found.manifest.layers.map(({ digest }) => digest));
@@ -164,6 +171,15 @@ export class Images {
     return fetchedContent(store, source, layers, signal);
   }
 
+  /** A thread for what takes longer than starting one. */
+  #decoderFor(sizeBytes: number): Decode {
+    const { decompressWorkerUrl: workerUrl, store } = this.#options;
+    const openScratch = () => store.openScratch();
+    return workerUrl === undefined || sizeBytes < WORKER_FROM_BYTES
+      ? decodeHereWith(openScratch)
+      : decodeInThread(workerUrl, openScratch);
+  }
+
   async #findTar(path: string): Promise<FoundImage> {
     const { files } = this.#host;
     const stat = await files.stat(path);
@@ -186,7 +202,7 @@ export class Images {
         });
         const builder = new TreeBuilder(sink, this.#options.limits);
         await withReader(
-          decompress(input, {}, decoderFor(stat.sizeBytes, this.#options.decompressWorkerUrl)),
+          decompress(input, {}, this.#decoderFor(stat.sizeBytes)),
           (reader) => builder.applyArchive(reader, signal),
         );
         return { root: builder.root, digest: digester.digest(), totals: builder.totals };
@@ -208,7 +224,7 @@ async function replayLayers(
   content: LayerContent,
   { manifest: { layers }, config: { diffIds } }: ResolvedManifest,
   builder: TreeBuilder,
-  workerUrl: string | undefined,
+  decoderFor: (sizeBytes: number) => Decode,
   progress: Progress,
   signal: AbortSignal,
 ): Promise<void> {
@@ -221,7 +237,7 @@ async function replayLayers(
     const diffId = diffIds[index]!;
     const digester = new Digester(algorithmOf(diffId));
     const compressed = tapped(content.open(index), (chunk) => report(chunk.length));
-    const inflated = decompress(compressed, {}, decoderFor(layer.sizeBytes, workerUrl));
+    const inflated = decompress(compressed, {}, decoderFor(layer.sizeBytes));
     const tar = tapped(inflated, (chunk) => digester.update(chunk));
     await withReader(tar, (reader) => builder.applyLayer(reader, signal));
     if (digester.digest() !== diffId) {
@@ -232,11 +248,6 @@ async function replayLayers(
       );
     }
   }
-}
-
-/** A thread for what takes longer than starting one. */
-function decoderFor(sizeBytes: number, workerUrl: string | undefined): Decode {
-  return workerUrl === undefined || sizeBytes < WORKER_FROM_BYTES ? decodeHere : decodeInThread(workerUrl);
 }
 
 async function withReader(

@@ -147,11 +147,14 @@ export interface Layout {
   readonly layerPath: string;
 }
 
-export type LayerCompression = "gzip" | "zstd";
+/** `zstd-long` has the largest window that zstd takes without being told: 128 MiB. */
+export type LayerCompression = "gzip" | "zstd" | "zstd-long";
 
+const ZSTD_MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar+zstd";
 const COMPRESSIONS = {
   gzip: { mediaType: "application/vnd.oci.image.layer.v1.tar+gzip", extension: "tar.gz", suffix: "" },
-  zstd: { mediaType: "application/vnd.oci.image.layer.v1.tar+zstd", extension: "tar.zst", suffix: "-zstd" },
+  zstd: { mediaType: ZSTD_MEDIA_TYPE, extension: "tar.zst", suffix: "-zstd" },
+  "zstd-long": { mediaType: ZSTD_MEDIA_TYPE, extension: "long.tar.zst", suffix: "-zstd-long" },
 } as const;
 
 /** Made once; kept under `cache`. */
@@ -169,7 +172,10 @@ export async function layoutOf(
     const diffId = await writeArchive(plan, tar);
     // As containerd and buildkit compress by default, but for the time stamp.
     if (compression === "gzip") await run("gzip", ["-6", "--no-name", "--force", tar]);
-    else await run("zstd", ["-3", "--quiet", "--force", "--rm", tar, "-o", layerPath]);
+    else {
+      const long = compression === "zstd-long" ? ["--long=27"] : [];
+      await run("zstd", ["-3", ...long, "--quiet", "--force", "--rm", tar, "-o", layerPath]);
+    }
     await writeLayout(directory, layerPath, mediaType, diffId);
   }
   return { directory, layerPath };

@@ -2,6 +2,7 @@
 /** The entry of a worker that decompresses one stream: see `threaded.ts`. */
 import { BangerError, reasonOf } from "../../base/errors.ts";
 import { type Codec, decodeInto } from "./codecs.ts";
+import type { Piece, Scratch } from "./scratch.ts";
 import { BUFFER_BYTES, BUFFERS, type FromWorker, type ToWorker } from "./worker_messages.ts";
 
 function send(message: FromWorker, transfer: Transferable[] = []): void {
@@ -14,6 +15,7 @@ class Inbox {
   readonly #empty: ArrayBuffer[] = [];
   #made = 0;
   #codec: Codec | undefined;
+  #scratched: Uint8Array | undefined;
   #hasEnded = false;
   #wake = Promise.withResolvers<void>();
 
@@ -21,6 +23,7 @@ class Inbox {
     if (message.kind === "begin") this.#codec = message.codec;
     else if (message.kind === "input") this.#inputs.push(message.bytes);
     else if (message.kind === "input-end") this.#hasEnded = true;
+    else if (message.kind === "scratch") this.#scratched = message.bytes;
     else this.#empty.push(message.buffer);
     this.#wake.resolve();
     this.#wake = Promise.withResolvers();
@@ -51,6 +54,16 @@ class Inbox {
     }
   }
 
+  /** The answer to what was just asked of the scratch. */
+  async scratched(): Promise<Uint8Array> {
+    for (;;) {
+      const answer = this.#scratched;
+      this.#scratched = undefined;
+      if (answer !== undefined) return answer;
+      await this.#wake.promise;
+    }
+  }
+
   /** Not more of them than are needed: a quick reader takes part in fewer. */
   #newBuffer(): ArrayBuffer | undefined {
     if (this.#made === BUFFERS) return undefined;
@@ -59,9 +72,35 @@ class Inbox {
   }
 }
 
+/** The scratch of the thread that has the files, which opens it when it is first asked and closes it at the end. */
+class FarScratch implements Scratch {
+  readonly #inbox: Inbox;
+
+  constructor(inbox: Inbox) {
+    this.#inbox = inbox;
+  }
+
+  async write(bytes: Uint8Array, at: number): Promise<void> {
+    const copy = bytes.slice();
+    send({ kind: "scratch-write", bytes: copy, at }, [copy.buffer]);
+    await this.#inbox.scratched();
+  }
+
+  async read(pieces: readonly Piece[]): Promise<Uint8Array> {
+    send({ kind: "scratch-read", pieces });
+    return await this.#inbox.scratched();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
 async function run(inbox: Inbox): Promise<void> {
   try {
-    const chunks = decodeInto(await inbox.codec(), inbox.inputs(), () => inbox.emptyBuffer());
+    const openScratch = () => Promise.resolve(new FarScratch(inbox));
+    const codec = await inbox.codec();
+    const chunks = decodeInto(codec, inbox.inputs(), () => inbox.emptyBuffer(), openScratch);
     for await (const bytes of chunks) send({ kind: "output", bytes }, [bytes.buffer]);
     send({ kind: "output-end" });
   } catch (failure) {

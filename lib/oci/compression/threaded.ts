@@ -1,5 +1,6 @@
 import { BangerError } from "../../base/errors.ts";
 import type { Codec, Decode } from "./codecs.ts";
+import type { OpenScratch, Scratch } from "./scratch.ts";
 import { BUFFER_BYTES, BUFFERS, type FromWorker, type ToWorker } from "./worker_messages.ts";
 
 /** The worker's entry where banger runs from source. A bundle brings its own, bundled from the same file. */
@@ -10,9 +11,10 @@ export const SOURCE_WORKER_URL = new URL("./decompress_worker.ts", import.meta.u
  * 30 ms to start: for small input `decodeHere` is quicker.
  *
  * @param workerUrl a file, since compiled executables have no other kind of worker
+ * @param openScratch for large windows of zstd; it is opened and used in this thread
  */
-export function decodeInThread(workerUrl: string): Decode {
-  return (codec, input) => decode(codec, input, workerUrl);
+export function decodeInThread(workerUrl: string, openScratch: OpenScratch): Decode {
+  return (codec, input) => decode(codec, input, workerUrl, openScratch);
 }
 
 /**
@@ -24,17 +26,19 @@ async function* decode(
   codec: Codec,
   input: AsyncIterable<Uint8Array>,
   workerUrl: string,
+  openScratch: OpenScratch,
 ): AsyncGenerator<Uint8Array> {
   const worker = new Worker(workerUrl, { type: "module" });
-  const thread = new DecodingThread(worker, codec);
+  const thread = new DecodingThread(worker, codec, openScratch);
   const feeding = thread.feed(input);
   try {
     yield* thread.outputs();
     await feeding;
   } finally {
     worker.terminate();
-    thread.close();
+    thread.stop();
     await Promise.allSettled([feeding]);
+    await thread.closeScratch();
   }
 }
 
@@ -46,9 +50,14 @@ class DecodingThread {
   #isOver = false;
   #failure: { readonly reason: unknown } | undefined;
   #wake = Promise.withResolvers<void>();
+  readonly #openScratch: OpenScratch;
+  #scratch: Scratch | undefined;
+  /** What the worker asked of it last; the worker waits for the answer. */
+  #scratching: Promise<void> = Promise.resolve();
 
-  constructor(worker: Worker, codec: Codec) {
+  constructor(worker: Worker, codec: Codec, openScratch: OpenScratch) {
     this.#worker = worker;
+    this.#openScratch = openScratch;
     this.#send({ kind: "begin", codec });
     worker.onmessage = (event: MessageEvent<FromWorker>) => this.#take(event.data);
     worker.onerror = (event) => {
@@ -61,8 +70,26 @@ class DecodingThread {
     if (message.kind === "output") this.#outputs.push(message.bytes);
     else if (message.kind === "empty") this.#empty.push(message.buffer);
     else if (message.kind === "output-end") this.#isOver = true;
-    else return this.#fail(failureOf(message));
+    else if (message.kind === "failure") return this.#fail(failureOf(message));
+    else {
+      this.#scratching = this.#useScratch(message).catch((reason) => this.#fail(reason));
+      return;
+    }
     this.#notify();
+  }
+
+  async #useScratch(message: Extract<FromWorker, { kind: "scratch-write" | "scratch-read" }>): Promise<void> {
+    if (this.#hasStopped()) return;
+    this.#scratch ??= await this.#openScratch();
+    let bytes = new Uint8Array(0);
+    if (message.kind === "scratch-write") await this.#scratch.write(message.bytes, message.at);
+    else bytes = (await this.#scratch.read(message.pieces)).slice();
+    this.#send({ kind: "scratch", bytes }, [bytes.buffer]);
+  }
+
+  async closeScratch(): Promise<void> {
+    await this.#scratching;
+    await this.#scratch?.[Symbol.asyncDispose]();
   }
 
   #fail(reason: unknown): void {
@@ -130,7 +157,7 @@ class DecodingThread {
     return this.#isOver || this.#failure !== undefined;
   }
 
-  close(): void {
+  stop(): void {
     this.#isOver = true;
     this.#notify();
   }

@@ -5,19 +5,25 @@
 import type { ErrorBody } from "../../base/errors.ts";
 import { MIB } from "../../base/units.ts";
 import type { Codec } from "./codecs.ts";
+import type { Piece } from "./scratch.ts";
 
 export type ToWorker =
   | { readonly kind: "begin"; readonly codec: Codec }
   | { readonly kind: "input"; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: "input-end" }
   /** A buffer for output. */
-  | { readonly kind: "empty"; readonly buffer: ArrayBuffer };
+  | { readonly kind: "empty"; readonly buffer: ArrayBuffer }
+  /** The answer to each of the scratch's messages: what was read, or nothing. */
+  | { readonly kind: "scratch"; readonly bytes: Uint8Array<ArrayBuffer> };
 
 export type FromWorker =
   /** A buffer of input that was read. */
   | { readonly kind: "empty"; readonly buffer: ArrayBuffer }
   | { readonly kind: "output"; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: "output-end" }
+  /** The scratch lies in the other thread, which has the files. */
+  | { readonly kind: "scratch-write"; readonly bytes: Uint8Array<ArrayBuffer>; readonly at: number }
+  | { readonly kind: "scratch-read"; readonly pieces: readonly Piece[] }
   /** `error` where it was one of banger's own. */
   | { readonly kind: "failure"; readonly message: string; readonly error?: ErrorBody };
 

@@ -3,6 +3,7 @@ import type { Files } from "../../base/host.ts";
 import { quote } from "../../base/names.ts";
 import type { ByteString } from "../../base/tree.ts";
 import { cleanPath } from "../../base/tree_paths.ts";
+import { decodeHereWith } from "../compression/codecs.ts";
 import { decompress } from "../compression/decompress.ts";
 import { digestOf, isDigest } from "../model/digest.ts";
 import { type Json, JsonReader, MAX_JSON_BYTES, parseJson } from "../model/json.ts";
@@ -35,7 +36,7 @@ export async function ociArchiveSource(
 ): Promise<ImageSource> {
   const name = `oci-archive:${path}`;
   const documents = new Map<string, Uint8Array>();
-  await eachFile(files, path, signal, async (entryPath, entry, reader) => {
+  await eachFile(files, store, path, signal, async (entryPath, entry, reader) => {
     const blob = BLOB_PATH.exec(entryPath);
     const digest = blob === null ? "" : `${blob[1]}:${blob[2]}`;
     if (isDigest(digest)) await store.putStream(contentOf(reader), digest);
@@ -71,7 +72,7 @@ export async function dockerArchiveSource(
   const stored = new Map<string, { digest: Descriptor["digest"]; sizeBytes: number }>();
   const links = new Map<string, string>();
   let list: Uint8Array | undefined;
-  await eachFile(files, path, signal, async (entryPath, entry, reader) => {
+  await eachFile(files, store, path, signal, async (entryPath, entry, reader) => {
     if (entry.kind === "file" && entryPath === "manifest.json") {
       list = await readBounded(contentOf(reader), MAX_JSON_BYTES, `manifest.json of ${name}`);
     } else if (entry.kind === "file") stored.set(entryPath, await store.putStream(contentOf(reader)));
@@ -160,11 +161,13 @@ function storedSource(store: ContentStore, name: string, root: Descriptor): Imag
 
 async function eachFile(
   files: Files,
+  store: ContentStore,
   path: string,
   signal: AbortSignal | undefined,
   take: (path: string, entry: TarEntry, reader: EntrySource) => Promise<void>,
 ): Promise<void> {
-  const reader = new TarReader(decompress(readFile(files, path)));
+  const decode = decodeHereWith(() => store.openScratch());
+  const reader = new TarReader(decompress(readFile(files, path), {}, decode));
   try {
     let count = 0;
     for (let entry = await reader.nextEntry(); entry !== undefined; entry = await reader.nextEntry()) {

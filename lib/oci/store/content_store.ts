@@ -3,6 +3,7 @@ import { BangerError } from "../../base/errors.ts";
 import { algorithmOf, type Digest, Digester, digestOf, hexOf, isDigest } from "../model/digest.ts";
 import { type Descriptor, OCI_INDEX, parseManifest } from "../model/manifest.ts";
 import { MAX_JSON_BYTES } from "../model/json.ts";
+import { FileScratch, type Scratch } from "../compression/scratch.ts";
 import { BlobDownload, type OpenBlob } from "./blob_download.ts";
 import { readFile } from "./read_file.ts";
 
@@ -308,6 +309,20 @@ export class ContentStore {
       else for (const { digest } of [manifest.config, ...manifest.layers]) seen.add(digest);
     }
     return seen;
+  }
+
+  /** Room on the disk that nobody else sees, and that is gone when it is closed or this process ends. */
+  async openScratch(): Promise<Scratch> {
+    const { files } = this.#host;
+    const path = this.#newIngestPath();
+    const file = await files.open(path, { read: true, write: true, createNew: true, mode: 0o600 });
+    try {
+      await files.remove(path);
+    } catch (failure) {
+      await file[Symbol.asyncDispose]();
+      throw failure;
+    }
+    return new FileScratch(file);
   }
 
   #newIngestPath(): string {

@@ -27,7 +27,7 @@ async function inflate(
   return concatBytes(parts);
 }
 
-const inWorker = decodeInThread(SOURCE_WORKER_URL);
+const inWorker = decodeInThread(SOURCE_WORKER_URL, () => Promise.reject(new Error("no window is large")));
 /** What stands in where zlib's binding is not as it is known to be. */
 const asStream: Decode = (_codec, input) => gunzipStream(input);
 const gzip = (content: Uint8Array) => new Uint8Array(gzipSync(content));

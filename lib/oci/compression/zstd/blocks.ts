@@ -1,20 +1,33 @@
 import { KIB, MIB } from "../../../base/units.ts";
+import type { OpenScratch } from "../scratch.ts";
 import { BIT_PADDING_BYTES } from "./bits.ts";
 import { corruptZstd } from "./errors.ts";
 import { decodeHuffman, type HuffmanTable, readHuffmanTable } from "./huffman.ts";
-import { newSequenceState, runSequences, type SequenceState } from "./sequences.ts";
+import { FarWindow } from "./far_window.ts";
+import { execute, farMatches, newSequenceState, readSequences, type SequenceState } from "./sequences.ts";
 
 export const MAX_BLOCK_BYTES = 128 * KIB;
 /** Written behind the window before it is moved to the front again. */
 const MAX_SLACK_BYTES = 8 * MIB;
+/**
+ * What is kept of a window in memory where there is a place for the rest. Only `--ultra` and `--long` have larger
+ * ones, and their matches are mostly near, too.
+ */
+const MAX_NEAR_BYTES = 24 * MIB;
+const NOTHING = new Uint8Array(0);
 
 /**
- * Decodes the blocks of one frame. Memory: the window and up to as much again, at most 8 MiB more.
+ * Decodes the blocks of one frame. Memory: the window, or 24 MiB of it where there is a scratch for the rest, and up
+ * to as much again, at most 8 MiB more.
  *
  * Source: RFC 8878, section 3.1.1
  */
 export class BlockDecoder {
   readonly #windowBytes: number;
+  /** Of the window, in memory. */
+  readonly #nearBytes: number;
+  /** The rest of it. */
+  readonly #far: FarWindow | undefined;
   readonly #maxBlockBytes: number;
   readonly #buffer: Uint8Array;
   /** The compressed block with room around it. */
@@ -22,56 +35,67 @@ export class BlockDecoder {
   readonly #literals = new Uint8Array(MAX_BLOCK_BYTES);
   readonly #sequences: SequenceState = newSequenceState();
   #huffman: HuffmanTable | undefined;
-  #windowStart = 0;
   #end = 0;
 
-  /** @param windowBytes how far back the frame's matches may reach */
-  constructor(windowBytes: number) {
+  /**
+   * @param windowBytes how far back the frame's matches may reach
+   * @param openScratch for what is kept of a large window; without it, all of it is in memory
+   */
+  constructor(windowBytes: number, openScratch: OpenScratch | undefined) {
     this.#windowBytes = windowBytes;
+    const isLarge = windowBytes > MAX_NEAR_BYTES && openScratch !== undefined;
+    this.#nearBytes = isLarge ? MAX_NEAR_BYTES : windowBytes;
+    this.#far = isLarge ? new FarWindow(windowBytes, openScratch) : undefined;
     this.#maxBlockBytes = Math.min(windowBytes, MAX_BLOCK_BYTES);
-    const slack = Math.min(Math.max(windowBytes, MAX_BLOCK_BYTES), MAX_SLACK_BYTES);
-    this.#buffer = new Uint8Array(windowBytes + slack + MAX_BLOCK_BYTES);
+    const slack = Math.min(Math.max(this.#nearBytes, MAX_BLOCK_BYTES), MAX_SLACK_BYTES);
+    this.#buffer = new Uint8Array(this.#nearBytes + slack + MAX_BLOCK_BYTES);
+  }
+
+  /** Call before each block. */
+  async makeRoom(): Promise<void> {
+    if (this.#end + MAX_BLOCK_BYTES <= this.#buffer.length) return;
+    const from = this.#end - this.#nearBytes;
+    await this.#far?.append(this.#buffer.subarray(0, from));
+    this.#buffer.copyWithin(0, from, this.#end);
+    this.#end -= from;
   }
 
   /** @returns the bytes as they are, valid until the next block */
   raw(bytes: Uint8Array): Uint8Array {
-    const start = this.#makeRoom(bytes.length);
-    this.#buffer.set(bytes, start);
-    return this.#take(start + bytes.length);
+    this.#checkSize(bytes.length);
+    this.#buffer.set(bytes, this.#end);
+    return this.#take(this.#end + bytes.length);
   }
 
   /** One byte so many times. */
   repeated(byte: number, length: number): Uint8Array {
-    const start = this.#makeRoom(length);
-    this.#buffer.fill(byte, start, start + length);
-    return this.#take(start + length);
+    this.#checkSize(length);
+    this.#buffer.fill(byte, this.#end, this.#end + length);
+    return this.#take(this.#end + length);
   }
 
   /** @throws {BangerError} `corrupt_data` */
-  compressed(bytes: Uint8Array): Uint8Array {
-    const start = this.#makeRoom(0);
+  async compressed(bytes: Uint8Array): Promise<Uint8Array> {
+    const start = this.#end;
     const block = this.#block;
     block.set(bytes, BIT_PADDING_BYTES);
     const end = BIT_PADDING_BYTES + bytes.length;
     const { literals, next } = this.#readLiterals(BIT_PADDING_BYTES, end);
+    const count = readSequences(block, next, end, this.#sequences);
+    const farBytes = this.#far?.endBytes ?? 0;
     const target = {
       bytes: this.#buffer,
       start,
       end: start + this.#maxBlockBytes,
-      windowStart: Math.max(this.#windowStart, start - this.#windowBytes),
+      windowStart: Math.max(-farBytes, start - this.#windowBytes),
     };
-    return this.#take(runSequences(block, next, end, literals, this.#sequences, target));
+    const matches = farBytes === 0 ? [] : farMatches(count, this.#sequences, target);
+    const far = matches.length === 0 ? NOTHING : await this.#far!.read(matches);
+    return this.#take(execute(count, literals, this.#sequences, target, far));
   }
 
-  #makeRoom(length: number): number {
+  #checkSize(length: number): void {
     if (length > this.#maxBlockBytes) throw corruptZstd("a block is larger than allowed");
-    if (this.#end + MAX_BLOCK_BYTES > this.#buffer.length) {
-      const from = Math.max(this.#end - this.#windowBytes, this.#windowStart);
-      this.#buffer.copyWithin(0, from, this.#end);
-      this.#end -= from;
-      this.#windowStart = 0;
-    }
-    return this.#end;
   }
 
   #take(end: number): Uint8Array {

@@ -1,4 +1,5 @@
 import { MIB } from "../../../base/units.ts";
+import type { OpenScratch, Scratch } from "../scratch.ts";
 import { ChunkCursor } from "../../tar/chunk_cursor.ts";
 import { BlockDecoder, MAX_BLOCK_BYTES } from "./blocks.ts";
 import { corruptZstd } from "./errors.ts";
@@ -6,7 +7,7 @@ import { corruptZstd } from "./errors.ts";
 const FRAME_MAGIC = 0xfd2fb528;
 /** To 0x184d2a5f. */
 const FIRST_SKIPPABLE_MAGIC = 0x184d2a50;
-/** What `zstd --long` writes by default, and what it takes without being told: a decoder holds all of it. */
+/** What `zstd --long` writes by default, and what it takes without being told. */
 const MAX_WINDOW_BYTES = 128 * MIB;
 
 /**
@@ -15,12 +16,20 @@ const MAX_WINDOW_BYTES = 128 * MIB;
  * A decoder of our own: Deno 2.4 has none, and those for JavaScript hold whole files, or copy the window for
  * each block. Frames' checksums are not checked: a layer's diff ID says more.
  *
+ * @param openScratch for what does not fit memory of large windows; without it, they are held in memory. What it
+ * opened is closed at the end
  * @returns chunks of up to 128 KiB, each valid until the next is asked for
  * @throws {BangerError} `corrupt_data`
  * Source: RFC 8878, section 3
  */
-export async function* unzstd(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+export async function* unzstd(
+  input: AsyncIterable<Uint8Array>,
+  openScratch?: OpenScratch,
+): AsyncGenerator<Uint8Array> {
   const cursor = new ChunkCursor(input);
+  await using ends = new AsyncDisposableStack();
+  let scratch: Scratch | undefined;
+  const openOnce = openScratch && (async () => scratch ??= ends.use(await openScratch()));
   try {
     for (;;) {
       const magic = await cursor.take(4);
@@ -29,7 +38,7 @@ export async function* unzstd(input: AsyncIterable<Uint8Array>): AsyncGenerator<
       if ((value & 0xfffffff0) >>> 0 === FIRST_SKIPPABLE_MAGIC) {
         const length = littleEndian(await cursor.take(4), 4);
         if (await cursor.skip(length) < length) throw corruptZstd("it ends inside a skippable frame");
-      } else if (value === FRAME_MAGIC) yield* readFrame(cursor);
+      } else if (value === FRAME_MAGIC) yield* readFrame(cursor, openOnce);
       else throw corruptZstd("something else follows a frame");
     }
   } finally {
@@ -43,9 +52,12 @@ interface FrameHeader {
   readonly hasChecksum: boolean;
 }
 
-async function* readFrame(cursor: ChunkCursor): AsyncGenerator<Uint8Array> {
+async function* readFrame(
+  cursor: ChunkCursor,
+  openScratch: OpenScratch | undefined,
+): AsyncGenerator<Uint8Array> {
   const { windowBytes, contentBytes, hasChecksum } = await readHeader(cursor);
-  const decoder = new BlockDecoder(windowBytes);
+  const decoder = new BlockDecoder(windowBytes, openScratch);
   let outputBytes = 0;
   for (let isLast = false; !isLast;) {
     const header = littleEndian(await exactly(cursor, 3), 3);
@@ -68,9 +80,10 @@ async function readBlock(
 ): Promise<Uint8Array> {
   if (type === 3) throw corruptZstd("a block has a reserved type");
   if (length > MAX_BLOCK_BYTES) throw corruptZstd("a block is larger than 128 KiB");
+  await decoder.makeRoom();
   if (type === 1) return decoder.repeated((await exactly(cursor, 1))[0]!, length);
   const body = await exactly(cursor, length);
-  return type === 0 ? decoder.raw(body) : decoder.compressed(body);
+  return type === 0 ? decoder.raw(body) : await decoder.compressed(body);
 }
 
 async function readHeader(cursor: ChunkCursor): Promise<FrameHeader> {

@@ -68,7 +68,8 @@ export interface SequenceState {
   matchLengths?: FseTable;
   /** The last three offsets, newest first. */
   readonly recent: Uint32Array;
-  readonly offsetValues: Uint32Array;
+  /** Of each match from its source; while they are read, the values that stand for them. */
+  readonly distances: Uint32Array;
   readonly matchSizes: Uint32Array;
   readonly literalSizes: Uint32Array;
 }
@@ -76,7 +77,7 @@ export interface SequenceState {
 export function newSequenceState(): SequenceState {
   return {
     recent: Uint32Array.of(1, 4, 8),
-    offsetValues: new Uint32Array(MAX_SEQUENCES),
+    distances: new Uint32Array(MAX_SEQUENCES),
     matchSizes: new Uint32Array(MAX_SEQUENCES),
     literalSizes: new Uint32Array(MAX_SEQUENCES),
   };
@@ -89,36 +90,58 @@ export interface Target {
   readonly start: number;
   /** How far it may go. */
   readonly end: number;
-  /** The first byte of the window that there is. */
+  /** The first byte of the window that there is; below zero where a part of it is no longer in `bytes`. */
   readonly windowStart: number;
 }
 
 /**
- * Decodes the sequences section of a block and carries it out.
+ * Decodes the sequences section of a block: how they are to be carried out is in `state` then.
  *
  * @param bytes the block; bits are read from it, so it needs padding around it
- * @param literals of this block
- * @returns where in the target the block ends
+ * @returns how many there are
  * @throws {BangerError} `corrupt_data`
  * Source: RFC 8878, section 3.1.1.3.2
  */
-export function runSequences(
+export function readSequences(
   bytes: Uint8Array,
   start: number,
   end: number,
-  literals: Uint8Array,
   state: SequenceState,
-  target: Target,
 ): number {
   const { count, next } = readCount(bytes, start, end);
   if (count === 0) {
     if (next !== end) throw corruptZstd("something follows a block's literals");
-    return appendLiterals(literals, 0, target, target.start);
+    return 0;
   }
   if (count > MAX_SEQUENCES) throw corruptZstd("a block is larger than allowed");
   const first = readTables(bytes, next, end, state);
   decodeSequences(bytes, first, end, count, state);
-  return execute(count, literals, state, target);
+  const { recent, distances, literalSizes } = state;
+  for (let i = 0; i < count; i++) distances[i] = nextOffset(recent, distances[i]!, literalSizes[i]!);
+  return count;
+}
+
+/** Bytes before the first one that is in memory. */
+export interface FarMatch {
+  /** How far before it. */
+  readonly back: number;
+  readonly length: number;
+}
+
+/** What sequences take from before the target's memory, in their order. @throws {BangerError} `corrupt_data` */
+export function farMatches(count: number, state: SequenceState, target: Target): FarMatch[] {
+  const { distances, matchSizes, literalSizes } = state;
+  const found: FarMatch[] = [];
+  let at = target.start;
+  for (let i = 0; i < count; i++) {
+    const matchAt = at + literalSizes[i]!;
+    const from = matchAt - distances[i]!;
+    at = matchAt + matchSizes[i]!;
+    if (at > target.end) throw corruptZstd("a block is larger than allowed");
+    if (from < target.windowStart) throw corruptZstd("an offset leads out of the window");
+    if (from < 0) found.push({ back: -from, length: Math.min(-from, matchSizes[i]!) });
+  }
+  return found;
 }
 
 function readCount(bytes: Uint8Array, start: number, end: number): { count: number; next: number } {
@@ -168,7 +191,7 @@ function decodeSequences(
   count: number,
   state: SequenceState,
 ): void {
-  const { offsetValues, matchSizes, literalSizes } = state;
+  const { distances, matchSizes, literalSizes } = state;
   const literalTable = state.literalLengths!;
   const offsetTable = state.offsets!;
   const matchTable = state.matchLengths!;
@@ -183,7 +206,7 @@ function decodeSequences(
     // More bits than one load gives: in two steps.
     const lowBits = offsetCode > 16 ? offsetCode - 16 : 0;
     const highPart = bitsAt(bytes, position -= offsetCode - lowBits, offsetCode - lowBits) << lowBits;
-    offsetValues[i] = (1 << offsetCode) + highPart + bitsAt(bytes, position -= lowBits, lowBits);
+    distances[i] = (1 << offsetCode) + highPart + bitsAt(bytes, position -= lowBits, lowBits);
     const matchCode = matchTable.symbols[matchState]!;
     const matchBits = MATCH_LENGTH_BITS[matchCode]!;
     matchSizes[i] = MATCH_LENGTH_BASES[matchCode]! + bitsAt(bytes, position -= matchBits, matchBits);
@@ -205,27 +228,47 @@ function decodeSequences(
   if (position !== origin) throw corruptZstd("sequences do not end where they should");
 }
 
-/** Copies literals and matches. @returns where the block ends */
-function execute(count: number, literals: Uint8Array, state: SequenceState, target: Target): number {
-  const { offsetValues, matchSizes, literalSizes, recent } = state;
+/**
+ * Carries sequences out: copies literals and matches.
+ *
+ * @param literals of this block
+ * @param far what `farMatches` found, read
+ * @returns where in the target the block ends
+ * @throws {BangerError} `corrupt_data`
+ */
+export function execute(
+  count: number,
+  literals: Uint8Array,
+  state: SequenceState,
+  target: Target,
+  far: Uint8Array,
+): number {
+  const { distances, matchSizes, literalSizes } = state;
   const { bytes: out, windowStart } = target;
   let at = target.start;
   let literalAt = 0;
+  let farAt = 0;
   for (let i = 0; i < count; i++) {
     const literalSize = literalSizes[i]!;
     const matchSize = matchSizes[i]!;
-    const offset = nextOffset(recent, offsetValues[i]!, literalSize);
+    const distance = distances[i]!;
     const matchAt = at + literalSize;
     if (literalAt + literalSize > literals.length || matchAt + matchSize > target.end) {
       throw corruptZstd("a block is larger than allowed");
     }
-    if (offset === 0 || offset > matchAt - windowStart) {
+    if (distance === 0 || distance > matchAt - windowStart) {
       throw corruptZstd("an offset leads out of the window");
     }
     copyLiterals(literals, literalAt, literalSize, out, at);
     literalAt += literalSize;
-    copyMatch(out, matchAt, offset, matchSize);
     at = matchAt + matchSize;
+    if (distance <= matchAt) copyMatch(out, matchAt, distance, matchSize);
+    else {
+      // What lies before the memory, then what follows it at the memory's beginning.
+      const farSize = Math.min(matchSize, distance - matchAt);
+      out.set(far.subarray(farAt, farAt += farSize), matchAt);
+      copyMatch(out, matchAt + farSize, distance, matchSize - farSize);
+    }
   }
   return appendLiterals(literals, literalAt, target, at);
 }
