@@ -1,7 +1,8 @@
 /**
  * The daemon: builds the real outside world, wires the rooms together and serves HTTP on its socket.
- * As `bangerd relay` the same executable is the small process beside one QEMU machine; as `bangerd doctor` it
- * looks at the host and prints what it finds as JSON.
+ * As `bangerd relay` the same executable is the small process beside one machine; as `bangerd offer-frames` it
+ * hands the relay the network card of a machine in a namespace of its own; as `bangerd doctor` it looks at the host
+ * and prints what it finds as JSON.
  */
 import { takeBuildStamp } from "./lib/base/build.ts";
 import { BangerError, firstFailure, reasonOf } from "./lib/base/errors.ts";
@@ -43,7 +44,9 @@ try {
   // Imported when chosen: the relay must stay small, and each machine has one.
   if (args[0] === "relay") {
     const { relayMain } = await import("./lib/daemon/relay_main.ts");
-    await relayMain(host, args.slice(1), Deno.addSignalListener);
+    await relayMain(host, args.slice(1), [self.executable], Deno.addSignalListener);
+  } else if (args[0] === "offer-frames") {
+    await host.network.offerFrames(args[1] ?? "", args[2] ?? "");
   } else if (args[0] === "doctor") {
     const { doctorMain } = await import("./lib/daemon/doctor_main.ts");
     const findings = await doctorMain(host, build, self, args.slice(1));

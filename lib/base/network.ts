@@ -26,6 +26,22 @@ export interface Network {
   holdLink(name: string): Promise<HeldLink>;
   /** Addresses of this host's interfaces, without zones. */
   ownAddresses(): readonly string[];
+  /**
+   * Opens all that passes a network card of the namespace that this process is in, and hands it to the process
+   * that waits at `socketPath` (`receiveFrames`), whatever namespace that one is in. Ours may end then.
+   *
+   * @throws {BangerError} `not_found` where there is no such card, `permission_denied`
+   */
+  offerFrames(card: string, socketPath: string): Promise<void>;
+  /**
+   * Waits for what `offerFrames` hands over. Nothing may be at `socketPath`, and nothing is there afterwards.
+   *
+   * @param onReady is called once the other side may come
+   * @returns Ethernet frames, each behind its length (big-endian, 32 bits); reads give whole frames, writes take
+   * whole frames, and what the card has no room for is lost. Checksums of frames that come may be left undone.
+   * @throws the signal's reason
+   */
+  receiveFrames(socketPath: string, onReady: () => void, signal: AbortSignal): Promise<Connection>;
 }
 
 /** Disposing lets it go. Idempotent. */

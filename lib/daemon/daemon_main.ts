@@ -207,6 +207,7 @@ function configured(
       host,
       async () => vmmSettings(await config()),
       ({ id }) => vmPaths(paths, id).metrics,
+      self.uid === 0,
     ),
     trashKeepMs: async () => (await config()).trash.keep ?? TRASH_KEEP_MS,
     settings: async () => vmSettings(await config(), self.environment("HOME")),

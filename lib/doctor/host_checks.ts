@@ -1,5 +1,6 @@
 import { formatBytes, GIB, MIB } from "../base/units.ts";
 import { chooseAcceleration } from "../vmm/acceleration.ts";
+import { obstacleToNamespace } from "../vmm/firecracker/namespace.ts";
 import type { Diagnosis, DoctorWorld } from "./diagnosis.ts";
 
 const SUPPORTED_ARCHITECTURES = ["x86_64"];
@@ -16,6 +17,7 @@ export const HOST_CHECKS = {
   acceleration: checkAcceleration,
   vsock: checkVsock,
   "user namespaces": checkUserNamespaces,
+  "network namespaces": checkNetworkNamespaces,
   "disk space": checkDiskSpace,
   clock: checkClock,
 } as const;
@@ -94,6 +96,15 @@ async function checkUserNamespaces({ host, uid, userName }: DoctorWorld): Promis
     meaning,
     remedy: unshare ? "sudo sysctl -w kernel.unprivileged_userns_clone=1" : "install util-linux",
   }];
+}
+
+/** Firecracker runs in one, where it has a network without root. */
+async function checkNetworkNamespaces({ host, uid }: DoctorWorld): Promise<Diagnosis[]> {
+  const check = "network namespaces";
+  const obstacle = await obstacleToNamespace(host, uid === 0);
+  if (!obstacle) return [{ check, severity: "ok", found: "work, with a tap" }];
+  const meaning = "VMs with the default network run under QEMU, not under Firecracker";
+  return [{ check, severity: "note", found: obstacle.why, meaning, remedy: obstacle.remedy }];
 }
 
 async function checkDiskSpace({ host, paths }: DoctorWorld): Promise<Diagnosis[]> {

@@ -21,8 +21,17 @@ const schema = z.object({
   ]),
   /** Where this host reaches the guest itself: in bridge mode. */
   direct: z.string().optional(),
-  /** Where QEMU gives us the guest's frames; absent where a tap carries them. */
+  /** Where QEMU gives us the guest's frames; absent where another carries them. */
   frameSocketPath: z.string().optional(),
+  /** The VMM, where the network ends with it: one that has no console and no streams on us. */
+  vmm: z.object({
+    pid: z.number().int(),
+    startTimeTicks: z.number().int(),
+    bootId: z.string(),
+    executable: z.string(),
+  }).optional(),
+  /** The card in the VMM's own namespace that has the guest's frames. */
+  namespace: z.object({ card: z.string(), hasUserNamespace: z.boolean() }).optional(),
 });
 export type NetworkSettingsFile = z.infer<typeof schema>;
 

@@ -4,6 +4,7 @@ import type { Endpoint, Network, OnDatagram, TcpListener, UdpSocket } from "../b
 import { isIpv4 } from "../base/net_rules.ts";
 import { deepenBacklog } from "./backlog.ts";
 import { osError, systemCode } from "./os_errors.ts";
+import { offerFrames, receiveFrames } from "./tap.ts";
 import { DenoConnection } from "./sockets.ts";
 import { holdTunLink } from "./tun.ts";
 
@@ -45,6 +46,8 @@ export const systemNetwork: Network = {
   },
 
   holdLink: (name) => Promise.resolve().then(() => holdTunLink(name)),
+  offerFrames: (card, socketPath) => Promise.resolve().then(() => offerFrames(card, socketPath)),
+  receiveFrames,
 
   ownAddresses: () => Deno.networkInterfaces().map(({ address }) => address.replace(/%.*$/, "")),
 };

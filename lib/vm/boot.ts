@@ -3,9 +3,9 @@ import type { Files, ProcessIdentity, Progress } from "../base/host.ts";
 import { withRollback } from "../base/steps.ts";
 import type { SyncedEntry } from "../guest/config/synced_files.ts";
 import type { Kernel } from "../kernel/manifest.ts";
-import { vmPaths } from "../store/paths.ts";
+import { networkFiles, vmPaths } from "../store/paths.ts";
 import type { ImageRecord, Vm } from "../store/records.ts";
-import type { Machine } from "../vmm/driver.ts";
+import { type Machine, type MachineRecord, runtimeSockets } from "../vmm/driver.ts";
 import type { ChosenDriver } from "../vmm/drivers.ts";
 import { watchBoot } from "../vmm/watchdog.ts";
 import { writeConfigDisk } from "./config_disk.ts";
@@ -122,17 +122,24 @@ async function launch(
       () => attachRootDisk(host, paths, vm, parts.image),
       () => detachRootDisk(host, paths, vm),
     );
-    // Firecracker writes its console itself, and its vsock needs nobody in between.
-    const relay = driver.name === "qemu"
+    // Firecracker writes its console itself, and its vsock needs nobody in between; its network does, once it runs.
+    const before = driver.name === "qemu"
       ? await step("relay", () => startRelay(deps, vm), (relay) => stopProcess(host.processes, relay))
       : undefined;
     const tap = await step("network", () => attachNetwork(deps, vm), () => detachNetwork(deps, vm));
     const network = { ...(tap === undefined ? {} : { tap }) };
     const spec = machineSpec(deps, vm, { kernel: parts.kernel, root, driver: driver.name, ...network });
     const machine = await step("machine", () => driver.launch(spec, signal), (machine) => machine.kill());
-    const state = { record: machine.record, relay, why };
+    const state = { record: machine.record, relay: before, why };
     onLaunched(state);
-    return { machine, state };
+    if (driver.name === "qemu" || vm.spec.network === "none") return { machine, state };
+    const after = await step(
+      "relay",
+      () => startRelay(deps, vm, machine.record),
+      (relay) => stopProcess(host.processes, relay),
+    );
+    onLaunched({ ...state, relay: after });
+    return { machine, state: { ...state, relay: after } };
   }, undoFailed);
 }
 
@@ -142,15 +149,29 @@ async function boundLog(files: Files, path: string): Promise<void> {
   if (sizeBytes > MAX_LOG_BYTES) await files.rename(path, `${path}.old`);
 }
 
-/** Starts the relay and waits until it listens: QEMU connects to it when it starts. */
-export async function startRelay(deps: VmDeps, vm: Vm): Promise<ProcessIdentity> {
+/**
+ * Starts the relay and waits until it listens: QEMU connects to it when it starts.
+ *
+ * @param machine where it runs already
+ */
+export async function startRelay(deps: VmDeps, vm: Vm, machine?: MachineRecord): Promise<ProcessIdentity> {
   const { host, paths } = deps;
   const { runtime, consoleLog, relayLog } = vmPaths(paths, vm.id);
-  const hasSerial = vm.spec.transport === "virtio-serial";
-  await writeSettings(deps, vm);
-  const command = deps.relayCommand({ runtimeDirectory: runtime, consoleLogPath: consoleLog, hasSerial });
+  const carries = machine?.driver === "firecracker"
+    ? "network-only"
+    : vm.spec.transport === "virtio-serial"
+    ? "serial"
+    : "console-only";
+  const sockets = runtimeSockets(runtime);
+  const ready = {
+    serial: sockets.agent,
+    "console-only": sockets.console,
+    "network-only": networkFiles(runtime).control,
+  }[carries];
+  if (carries === "network-only") await host.sockets.removeStaleSocket(ready); // of a relay before
+  await writeSettings(deps, vm, machine);
+  const command = deps.relayCommand({ runtimeDirectory: runtime, consoleLogPath: consoleLog, carries });
   const relay = await host.processes.startDetached(command, relayLog);
-  const ready = hasSerial ? `${runtime}/agent.sock` : `${runtime}/console.sock`;
   const deadlineMs = host.clock.monotonicMs() + RELAY_READY_TIMEOUT_MS;
   while (!(await host.files.stat(ready))) {
     if (host.clock.monotonicMs() > deadlineMs || !(await host.processes.isAlive(relay))) {

@@ -37,6 +37,9 @@ export interface VmDeps {
 export interface RelayOptions {
   readonly runtimeDirectory: string;
   readonly consoleLogPath: string;
-  /** Whether it also carries the agent's streams over virtio-serial. */
-  readonly hasSerial: boolean;
+  /**
+   * The agent's streams over virtio-serial and the console; the console only; or neither, for a VMM that needs
+   * nobody for them. The network in any case, where the machine has one.
+   */
+  readonly carries: "serial" | "console-only" | "network-only";
 }

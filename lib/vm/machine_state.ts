@@ -10,7 +10,7 @@ export const UNKNOWN_MACHINE = "unknown";
 /** What runs a VM: the driver's record of the machine, and the relay beside it. */
 export interface MachineState {
   readonly record: MachineRecord;
-  /** QEMU's; Firecracker needs none. */
+  /** QEMU has one always, Firecracker where it has a network. */
   readonly relay?: ProcessIdentity | undefined;
   /** For people: why this VMM. */
   readonly why?: string | undefined;

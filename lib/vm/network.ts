@@ -6,8 +6,9 @@ import { askControl } from "../net/control.ts";
 import { writeNetworkSettings } from "../net/settings.ts";
 import { networkFiles, vmPaths } from "../store/paths.ts";
 import { type Vm, vmAddress, type VmSpec, vsockCid } from "../store/records.ts";
-import { type MachineNetwork, runtimeSockets } from "../vmm/driver.ts";
+import { type MachineNetwork, type MachineRecord, runtimeSockets } from "../vmm/driver.ts";
 import type { VmDeps } from "./deps.ts";
+import { parseMachineState } from "./machine_state.ts";
 import type { VmQueues } from "./queue.ts";
 
 /** Locally administered (the second-lowest bit of the first byte), and one for each VM. */
@@ -36,11 +37,16 @@ export function networkMode({ network }: Pick<VmSpec, "network">): MachineNetwor
   return network === "bridge" ? "tap" : network;
 }
 
-/** Tells the relay what it is to carry. A VM without a network has no such file. */
-export async function writeSettings(deps: VmDeps, vm: Vm): Promise<void> {
+/**
+ * Tells the relay what it is to carry. A VM without a network has no such file.
+ *
+ * @param machine where it runs already: Firecracker's relay comes after it, QEMU's before
+ */
+export async function writeSettings(deps: VmDeps, vm: Vm, machine?: MachineRecord): Promise<void> {
   const { host, paths } = deps;
   const { runtime } = vmPaths(paths, vm.id);
   if (vm.spec.network === "none") return;
+  const isFirecracker = machine?.driver === "firecracker";
   await writeNetworkSettings(host.files, networkFiles(runtime).settings, {
     vmName: vm.name,
     address: vmAddress(vm),
@@ -48,12 +54,15 @@ export async function writeSettings(deps: VmDeps, vm: Vm): Promise<void> {
     forward: vm.spec.network === "user" && vm.spec.forward !== false,
     publish: [...vm.spec.publish ?? []],
     allow: [...vm.spec.allowNet ?? await deps.defaultAllowNet()],
-    agent: vm.spec.transport === "vhost-vsock"
+    agent: vm.spec.transport === "vhost-vsock" && !isFirecracker
       ? { kind: "vsock", cid: vsockCid(vm.number) }
       : { kind: "hybrid", path: runtimeSockets(runtime).agent },
-    ...(vm.spec.network === "bridge"
-      ? { direct: vmAddress(vm) }
-      : { frameSocketPath: runtimeSockets(runtime).frames }),
+    ...(vm.spec.network === "bridge" ? { direct: vmAddress(vm) } : {}),
+    ...(vm.spec.network === "user" && !isFirecracker
+      ? { frameSocketPath: runtimeSockets(runtime).frames }
+      : {}),
+    ...(isFirecracker ? { vmm: machine.process } : {}),
+    ...(machine?.namespace ? { namespace: machine.namespace } : {}),
   });
 }
 
@@ -144,7 +153,7 @@ export async function changeNetwork(
     };
     const changed = store.vms.update(id, { record: { spec } });
     if (vm.state !== "running") return;
-    await writeSettings(deps, changed);
+    await writeSettings(deps, changed, parseMachineState(changed)?.record);
     if (spec.network === "bridge") await deps.bridge.attach(await bridgeGuest(deps, changed));
     await askControl(host, networkFiles(vmPaths(paths, id).runtime).control, "reload");
   });

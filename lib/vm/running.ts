@@ -177,7 +177,7 @@ export class RunningMachines {
       await this.#queues.run(id, async () => {
         if (this.#machines.get(id) !== booted) return;
         const vm = store.vms.get(id);
-        const relay = await startRelay(this.#deps, vm);
+        const relay = await startRelay(this.#deps, vm, booted.machine.record);
         const state = { ...booted.state, relay };
         this.#machines.set(id, { ...booted, state });
         store.vms.update(id, { machine: state });

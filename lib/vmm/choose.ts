@@ -3,6 +3,7 @@ import type { Host } from "../base/host.ts";
 import { chooseAcceleration } from "./acceleration.ts";
 import type { Acceleration, Drive, DriverName, MachineNetwork } from "./driver.ts";
 import { FIRECRACKER_PROGRAM } from "./firecracker/driver.ts";
+import { type NamespaceObstacle, obstacleToNamespace } from "./firecracker/namespace.ts";
 import { obstacleToVersion, readProgramVersion } from "./firecracker/version.ts";
 
 export interface DriverWishes {
@@ -27,17 +28,21 @@ export interface DriverFacts {
   readonly firecrackerPath: string | undefined;
   /** As the program tells it, unchecked. */
   readonly firecrackerVersion: string | undefined;
+  /** Why it can have no user-mode network here; known where one is wished. */
+  readonly namespaceObstacle?: NamespaceObstacle | undefined;
 }
 
 /**
  * Firecracker where KVM works, its program is there and it can do what is wished; else QEMU with KVM; else
  * QEMU's software emulation.
  *
+ * @param isRoot whether this is root's process
  * @throws {BangerError} `host_unsupported`, `missing_tool` where Firecracker was asked for and cannot be used
  */
 export async function chooseDriver(
   host: Pick<Host, "files" | "processes">,
   wishes: DriverWishes,
+  isRoot: boolean,
 ): Promise<DriverChoice> {
   const program = wishes.firecrackerProgram ?? FIRECRACKER_PROGRAM;
   const acceleration = await chooseAcceleration(host);
@@ -45,7 +50,10 @@ export async function chooseDriver(
   // Asked only where it could be used: a broken program that nobody needs harms nobody.
   const isAsked = firecrackerPath !== undefined && acceleration.kind === "kvm" && wishes.requested !== "qemu";
   const firecrackerVersion = isAsked ? await readProgramVersion(host, firecrackerPath) : undefined;
-  return decideDriver(wishes, { acceleration, firecrackerPath, firecrackerVersion });
+  const namespaceObstacle = isAsked && wishes.network === "user"
+    ? await obstacleToNamespace(host, isRoot)
+    : undefined;
+  return decideDriver(wishes, { acceleration, firecrackerPath, firecrackerVersion, namespaceObstacle });
 }
 
 /** As `chooseDriver`. Pure. Exported for tests. */
@@ -68,7 +76,7 @@ export function decideDriver(wishes: DriverWishes, facts: DriverFacts): DriverCh
 
 function obstacleToFirecracker(
   wishes: DriverWishes,
-  { acceleration, firecrackerPath, firecrackerVersion }: DriverFacts,
+  { acceleration, firecrackerPath, firecrackerVersion, namespaceObstacle }: DriverFacts,
 ): { code: "host_unsupported" | "missing_tool"; why: string } | undefined {
   if (acceleration.kind !== "kvm") {
     return { code: "host_unsupported", why: `it needs KVM, and ${acceleration.why}` };
@@ -79,8 +87,9 @@ function obstacleToFirecracker(
   }
   const tooOld = obstacleToVersion(firecrackerVersion ?? "");
   if (tooOld !== undefined) return { code: "host_unsupported", why: tooOld };
-  if (wishes.network === "user") {
-    return { code: "host_unsupported", why: "it has no user-mode network" };
+  if (namespaceObstacle) {
+    const { why, remedy } = namespaceObstacle;
+    return { code: "host_unsupported", why: `it can have no network without root: ${why} (${remedy})` };
   }
   if (wishes.rootFormat !== "raw") {
     return { code: "host_unsupported", why: "it has no qcow2, and the root disk is an overlay" };

@@ -32,8 +32,9 @@ export interface OverlayDrive {
 
 export type MachineNetwork =
   /**
-   * The guest's frames on a Unix socket (`runtimeSockets`), where `lib/net/user` carries them: guest
-   * 10.0.2.15/24, gateway 10.0.2.2, DNS 10.0.2.3, IPv4 only.
+   * The guest's frames on a Unix socket (`runtimeSockets`), or on a tap in the machine's own namespace
+   * (`MachineRecord.namespace`), where `lib/net/user` carries them: guest 10.0.2.15/24, gateway 10.0.2.2, DNS
+   * 10.0.2.3, IPv4 only.
    */
   | { readonly mode: "user"; readonly mac: string }
   | { readonly mode: "tap"; readonly mac: string; readonly tapName: string }
@@ -89,6 +90,8 @@ export function runtimeSockets(runtimeDirectory: string) {
     agent: `${runtimeDirectory}/agent.sock`,
     /** QEMU listens; the relay takes the guest's frames. */
     frames: `${runtimeDirectory}/net.sock`,
+    /** The relay waits here for the frames of a machine in a namespace of its own. */
+    tap: `${runtimeDirectory}/tap.sock`,
     /** QEMU listens. */
     qmp: `${runtimeDirectory}/qmp.sock`,
     /** vhost-device-vsock listens; QEMU connects. */
@@ -108,6 +111,14 @@ export interface Acceleration {
   readonly why: string;
 }
 
+/** The network namespace that a machine runs in, where it is not the host's. */
+export interface MachineNamespace {
+  /** The network card there whose other side is the guest's. */
+  readonly card: string;
+  /** Whether it belongs to a user namespace, which whoever enters it must enter, too. */
+  readonly hasUserNamespace: boolean;
+}
+
 /** A running machine as it is kept on disk, enough to find it again. JSON; read back by `parseMachineRecord`. */
 export interface MachineRecord {
   readonly driver: DriverName;
@@ -121,6 +132,7 @@ export interface MachineRecord {
   readonly runtimeDirectory: string;
   readonly endpoint: AgentEndpoint;
   readonly acceleration: Acceleration;
+  readonly namespace?: MachineNamespace;
 }
 
 /**

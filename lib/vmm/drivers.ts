@@ -36,11 +36,13 @@ type DriverHost = Pick<Host, "processes" | "sockets" | "files" | "clock" | "log"
 /**
  * @param settings asked at each choice, so that a change counts from the next start on
  * @param metricsPath where a Firecracker writes its metrics
+ * @param isRoot whether this is root's process
  */
 export function hostDrivers(
   host: DriverHost,
   settings: () => Promise<VmmSettings>,
   metricsPath: (spec: MachineSpec) => string,
+  isRoot = false,
 ): Drivers {
   return {
     async choose(wishes) {
@@ -50,12 +52,12 @@ export function hostDrivers(
         ...wishes,
         ...(requested ? { requested } : {}),
         ...(firecrackerProgram ? { firecrackerProgram } : {}),
-      });
+      }, isRoot);
       const program = firecrackerProgram ? { program: firecrackerProgram } : {};
       return {
         driver: driver === "qemu"
           ? qemuDriver(host, { acceleration })
-          : firecrackerDriver(host, { acceleration, metricsPath, ...program }),
+          : firecrackerDriver(host, { acceleration, metricsPath, isRoot, ...program }),
         acceleration,
         why,
       };

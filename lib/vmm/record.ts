@@ -1,6 +1,6 @@
 import { BangerError } from "../base/errors.ts";
 import type { ProcessIdentity } from "../base/host.ts";
-import type { Acceleration, AgentEndpoint, DriverName, MachineRecord } from "./driver.ts";
+import type { Acceleration, AgentEndpoint, DriverName, MachineNamespace, MachineRecord } from "./driver.ts";
 
 /**
  * A machine record as read back from disk or database.
@@ -22,6 +22,7 @@ export function parseMachineRecord(value: unknown): MachineRecord {
     runtimeDirectory: path(fields, "runtimeDirectory"),
     endpoint: parseEndpoint(fields.endpoint),
     acceleration: parseAcceleration(fields.acceleration),
+    ...(fields.namespace === undefined ? {} : { namespace: parseNamespace(fields.namespace) }),
   };
 }
 
@@ -46,6 +47,13 @@ function parseAcceleration(value: unknown): Acceleration {
   const fields = object(value, "acceleration");
   if (fields.kind !== "kvm" && fields.kind !== "tcg") throw broken("acceleration");
   return { kind: fields.kind, why: text(fields, "why") };
+}
+
+function parseNamespace(value: unknown): MachineNamespace {
+  const fields = object(value, "namespace");
+  const { hasUserNamespace } = fields;
+  if (typeof hasUserNamespace !== "boolean") throw broken("namespace");
+  return { card: text(fields, "card"), hasUserNamespace };
 }
 
 type Fields = Readonly<Record<string, unknown>>;

@@ -38,7 +38,9 @@ function memory() {
 }
 
 async function main(): Promise<void> {
-  if (args[0] === "relay") return await relayMain(host, args.slice(1), Deno.addSignalListener);
+  if (args[0] === "relay") {
+    return await relayMain(host, args.slice(1), [Deno.execPath()], Deno.addSignalListener);
+  }
   const gate = new Gate(Deno.env.get("HOME")!);
   gate.arm(JSON.parse(Deno.env.get("BANGER_FAULT_PLAN") ?? '{"kind":"none"}') as Plan);
   gateDatabase(gate);

@@ -32,6 +32,8 @@ export interface NetworkInterface {
   readonly iface_id: string;
   readonly host_dev_name: string;
   readonly guest_mac?: string;
+  /** From 1.16 on: 68 to 65535. */
+  readonly mtu?: number;
 }
 
 export interface Vsock {

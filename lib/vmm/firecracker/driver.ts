@@ -1,13 +1,14 @@
 import { BangerError, reasonOf } from "../../base/errors.ts";
 import type { ProcessIdentity } from "../../base/host.ts";
 import { chooseAcceleration } from "../acceleration.ts";
-import type { Acceleration, Machine, MachineSpec, VmmDriver } from "../driver.ts";
+import type { Acceleration, Machine, MachineNamespace, MachineSpec, VmmDriver } from "../driver.ts";
 import { runtimeSockets } from "../driver.ts";
 import { assertSocketPathFits } from "../helpers.ts";
 import { adoptMachine, endedAtOnce, startProcess, undoLaunch, waitFor } from "../launching.ts";
 import { FirecrackerClient, FirecrackerFault } from "./client.ts";
 import { consolePathOf, firecrackerConfiguration } from "./configuration.ts";
 import { type FirecrackerHost, FirecrackerMachine } from "./machine.ts";
+import { inNamespace, NAMESPACE_CARD, namespacePrograms } from "./namespace.ts";
 import { requireSupportedVersion } from "./version.ts";
 
 export const FIRECRACKER_PROGRAM = "firecracker";
@@ -21,9 +22,11 @@ export interface FirecrackerDriverOptions {
   readonly acceleration?: Acceleration;
   /** Where a machine's metrics are written, one JSON object a minute. Default: nowhere. */
   readonly metricsPath?: (spec: MachineSpec) => string;
+  /** Whether this process may make a network namespace without a user namespace around it. Default: no. */
+  readonly isRoot?: boolean;
 }
 
-/** Firecracker, which needs KVM, raw disks, and a tap where there is a network. */
+/** Firecracker, which needs KVM, raw disks, and a namespace of its own for user-mode networking. */
 export function firecrackerDriver(host: FirecrackerHost, options: FirecrackerDriverOptions = {}): VmmDriver {
   return {
     name: "firecracker",
@@ -44,9 +47,12 @@ async function launch(
   const acceleration = options.acceleration ?? await chooseAcceleration(host);
   requireKvm(acceleration);
   const program = await findFirecracker(host, options.program ?? FIRECRACKER_PROGRAM);
+  const namespace = spec.network.mode === "user"
+    ? { card: NAMESPACE_CARD, hasUserNamespace: options.isRoot !== true }
+    : undefined;
   const started: ProcessIdentity[] = [];
   try {
-    const process = await startFirecracker(host, spec, program, signal, started);
+    const process = await startFirecracker(host, spec, { program, namespace }, signal, started);
     await configureAndStart(host, options, spec, signal);
     return new FirecrackerMachine(host, {
       driver: "firecracker",
@@ -57,6 +63,7 @@ async function launch(
       runtimeDirectory: spec.runtimeDirectory,
       endpoint: { kind: "hybrid", path: agent },
       acceleration,
+      ...(namespace ? { namespace } : {}),
     });
   } catch (failure) {
     await undoLaunch(host, started, [api, agent]);
@@ -86,7 +93,7 @@ async function findFirecracker(host: FirecrackerHost, program: string): Promise<
 async function startFirecracker(
   host: FirecrackerHost,
   spec: MachineSpec,
-  program: string,
+  { program, namespace }: { program: string; namespace: MachineNamespace | undefined },
   signal: AbortSignal,
   started: ProcessIdentity[],
 ): Promise<ProcessIdentity> {
@@ -100,8 +107,11 @@ async function startFirecracker(
     throw new BangerError("in_use", `Cannot start machine ${spec.id}: somebody already listens on ${path}`);
   }
   const logOffset = (await host.files.stat(spec.logPath))?.sizeBytes ?? 0;
-  const args = ["--api-sock", api, "--id", spec.id];
-  const process = await startProcess(host, "Firecracker", { program, args }, spec, logOffset);
+  const bare = { program, args: ["--api-sock", api, "--id", spec.id] };
+  const command = namespace
+    ? inNamespace(bare, { ...namespace, programs: await namespacePrograms(host) })
+    : bare;
+  const process = await startProcess(host, "Firecracker", command, spec, logOffset);
   started.push(process);
   const client = new FirecrackerClient(host, api, signal);
   await waitFor(host, signal, `Firecracker does not answer on ${api}`, async () => {
@@ -119,7 +129,8 @@ async function startFirecracker(
       return false;
     }
   });
-  return process;
+  // What made its namespace had this process before.
+  return await host.processes.identify(process.pid) ?? process;
 }
 
 /** Everything before the start is refused after it, so the order is: logger, console, the rest, start. */

@@ -63,6 +63,9 @@ export async function readProgramVersion(
   return /^Firecracker (v?\S+)/.exec(stdout)?.[1] ?? "";
 }
 
+/** Telling the guest its card's MTU came with 1.16. */
+export const canSayMtu = canLimitConsole;
+
 /** Limiting the console's rate came with 1.16. */
 export function canLimitConsole({ major, minor }: Version): boolean {
   return major > 1 || minor >= 16;

@@ -5,6 +5,7 @@ const FAKE = new URL("fake_firecracker.ts", import.meta.url).pathname;
 const CPU_INFO = "processor\t: 0\nflags\t\t: fpu vmx sse2\n";
 
 const FIRECRACKER = "/opt/firecracker";
+const PLAYED = [Deno.execPath(), "run", "--allow-all", "--no-check", FAKE];
 
 /** `firecracker` is the fake; everything else is real. */
 export function withFakeFirecracker(real: Host, version = "v1.16.1"): Host {
@@ -24,16 +25,12 @@ export function withFakeFirecracker(real: Host, version = "v1.16.1"): Host {
             stderr: "",
           })
           : real.processes.run(command, options),
-      startDetached: (command, logPath) =>
-        real.processes.startDetached(
-          command.program === FIRECRACKER
-            ? {
-              program: Deno.execPath(),
-              args: ["run", "--allow-all", "--no-check", FAKE, ...command.args],
-            }
-            : command,
-          logPath,
-        ),
+      // Maybe as another program's last words: one that makes its namespace first.
+      startDetached(command, logPath) {
+        const words = [command.program, ...command.args];
+        const [program, ...args] = words.flatMap((word) => word === FIRECRACKER ? PLAYED : word);
+        return real.processes.startDetached({ ...command, program: program!, args }, logPath);
+      },
     },
   };
 }

@@ -160,12 +160,6 @@ Deno.test("launch() reports any step that Firecracker refuses, and leaves nothin
 });
 
 const REFUSED: readonly [string, Partial<MachineSpec>, string, RegExp][] = [
-  [
-    "user-mode networking",
-    { network: { mode: "user", mac: "52:54:00:00:00:01" } },
-    "host_unsupported",
-    /has none/,
-  ],
   ["33 processors", { cpus: 33 }, "invalid_argument", /at most 32/],
   ["another transport", { transport: { kind: "virtio-serial" } }, "invalid_argument", /vsock of its own/],
   [

@@ -18,7 +18,14 @@ const CASES: readonly [string, Partial<DriverWishes>, Partial<DriverFacts>, stri
   ["no Firecracker", {}, { firecrackerPath: undefined }, "qemu", /not installed/],
   ["an old Firecracker", {}, { firecrackerVersion: "v1.14.3" }, "qemu", /1\.14\.3 has known security holes/],
   ["a Firecracker that says nothing", {}, { firecrackerVersion: "" }, "qemu", /its version "" can't be read/],
-  ["user-mode networking", { network: "user" }, {}, "qemu", /no user-mode network/],
+  ["user-mode networking", { network: "user" }, {}, "firecracker", /installed/],
+  [
+    "user-mode networking where there are no namespaces",
+    { network: "user" },
+    { namespaceObstacle: { why: "/dev/net/tun is absent", remedy: "sudo modprobe tun" } },
+    "qemu",
+    /no network without root: \/dev\/net\/tun is absent \(sudo modprobe tun\)/,
+  ],
   ["an overlay", { rootFormat: "qcow2" }, {}, "qemu", /no qcow2/],
   ["QEMU asked for", { requested: "qemu" }, {}, "qemu", /asked for/],
   ["Firecracker asked for", { requested: "firecracker" }, {}, "firecracker", /asked for/],
@@ -37,7 +44,12 @@ for (
     ["without KVM", {}, { acceleration: TCG }, "host_unsupported"],
     ["that is not installed", {}, { firecrackerPath: undefined }, "missing_tool"],
     ["with known holes", {}, { firecrackerVersion: "v1.15.0" }, "host_unsupported"],
-    ["with user-mode networking", { network: "user" }, {}, "host_unsupported"],
+    [
+      "with user-mode networking where there are no namespaces",
+      { network: "user" },
+      { namespaceObstacle: { why: "unshare is not installed", remedy: "install util-linux" } },
+      "host_unsupported",
+    ],
   ] as const
 ) {
   Deno.test(`decideDriver() refuses a Firecracker ${what} that was asked for`, () => {

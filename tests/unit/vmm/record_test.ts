@@ -19,6 +19,8 @@ Deno.test("parseMachineRecord() reads what JSON made of a record", () => {
   assert.deepEqual(parseMachineRecord(JSON.parse(JSON.stringify(RECORD))), RECORD);
   const overVsock = { ...RECORD, endpoint: { kind: "vsock", cid: 3 } };
   assert.deepEqual(parseMachineRecord(overVsock), overVsock);
+  const apart = { ...RECORD, namespace: { card: "relay0", hasUserNamespace: true } };
+  assert.deepEqual(parseMachineRecord(apart), apart);
 });
 
 const BROKEN: readonly [string, unknown][] = [
@@ -30,6 +32,7 @@ const BROKEN: readonly [string, unknown][] = [
   ["a broken helper", { ...RECORD, helpers: [{ pid: 1 }] }],
   ["a relative socket", { ...RECORD, controlSocket: "qmp.sock" }],
   ["a vsock address of the host's own", { ...RECORD, endpoint: { kind: "vsock", cid: 2 } }],
+  ["a namespace that says nothing of users", { ...RECORD, namespace: { card: "relay0" } }],
   ["no acceleration", { ...RECORD, acceleration: null }],
 ];
 
