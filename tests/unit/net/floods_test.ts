@@ -43,6 +43,8 @@ Deno.test("a guest that floods its name server has 128 questions under way, and 
     listenTcp: unused,
     ownAddresses: () => [],
     holdLink: unused,
+    offerFrames: unused,
+    receiveFrames: unused,
     bindUdp(_address, _port, onMessage) {
       open.add(onMessage);
       most = Math.max(most, open.size);
@@ -116,6 +118,8 @@ Deno.test("the name server keeps 64 TCP connections that ask nothing, for five s
     listenTcp: () => Promise.resolve(listener),
     ownAddresses: () => [],
     holdLink: unused,
+    offerFrames: unused,
+    receiveFrames: unused,
     bindUdp(_address, _port, onMessage) {
       receive = onMessage;
       return Promise.resolve({ port: 53, send: () => void sent++, close: () => {} });
