@@ -25,17 +25,25 @@ const SHOWN_ERROR_LINES = 6;
 /**
  * Runs the command in a session of its own and passes SIGTERM on to all of it. mmdebstrap needs both: when it
  * fails to write its archive it sends SIGHUP to its whole process group, which would be banger's; and when it
- * is told to stop, it waits for the children it has at that moment, which must be told too.
+ * is told to stop, it waits for the children it has at that moment, which must be told too. Told early, it
+ * leaves a temporary directory; so its temporary files get one directory, which goes in every case. Others
+ * may look into it: apt's user, and without root the subordinate ones. Told before it began, it must not begin.
  */
 const IN_OWN_SESSION = `
+stopped=
 trap : HUP
-trap 'trap : TERM; kill -TERM 0' TERM
-"$@" &
+trap 'stopped=1; trap : TERM; kill -TERM 0' TERM
+TMPDIR=$(mktemp -d "\${TMPDIR:-/tmp}/banger-recipe.XXXXXXXXXX") || exit
+export TMPDIR
+chmod 755 "$TMPDIR"
+{ [ -z "$stopped" ] && exec "$@"; } &
 while :; do
   wait $!
   code=$?
-  kill -0 $! 2> /dev/null || exit $code
+  kill -0 $! 2> /dev/null || break
 done
+rm -rf "$TMPDIR"
+exit "$code"
 `;
 
 /** As root where banger is root, else in a user namespace. */
