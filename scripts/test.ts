@@ -16,11 +16,12 @@ interface Counts {
   failures: string[];
 }
 
+/** Of each group, what runs side by side: each in a process of its own. */
 const GROUPS = {
-  unit: { paths: ["tests/architecture_test.ts", "tests/unit"], flags: ["--parallel"] },
-  // One after the other: they start servers and measure nothing.
-  host: { paths: ["tests/host"], flags: [] },
-  smoke: { paths: ["tests/smoke"], flags: [] },
+  unit: { shards: [["tests/architecture_test.ts", "tests/unit"]], flags: ["--parallel"] },
+  // Much of them is waiting for servers and machines. Two halves of about the same length.
+  host: { shards: hostShards("faults", "kernel", "net", "vm", "vmm"), flags: [] },
+  smoke: { shards: [["tests/smoke"]], flags: [] },
 } as const;
 
 type Group = keyof typeof GROUPS;
@@ -33,12 +34,35 @@ const PLANS: Readonly<Record<string, readonly (Group | "lint" | "build")[]>> = {
   all: ["lint", "unit", "build", "host", "smoke"],
 };
 
+/** @param first the directories of the first half; the second is everything else */
+function hostShards(...first: string[]): string[][] {
+  const entries = [...Deno.readDirSync(`${root}tests/host`)].map(({ name }) => name).sort();
+  const inFirst = (name: string) => first.includes(name);
+  const halves = [entries.filter(inFirst), entries.filter((name) => !inFirst(name))];
+  return halves.map((names) => names.map((name) => `tests/host/${name}`));
+}
+
 async function runGroup(
   group: Group,
   filter: string | undefined,
   extra: Record<string, string> = {},
 ): Promise<Counts> {
-  const { paths, flags } = GROUPS[group];
+  const { shards, flags } = GROUPS[group];
+  const total = noCounts();
+  // What the first one says is shown at once, the others' words behind it.
+  const running = shards.map((paths, index) => runShard(paths, flags, filter, extra, index === 0));
+  for (const shard of running) add(total, await shard.then(({ counts, say }) => (say(), counts)));
+  return total;
+}
+
+async function runShard(
+  paths: readonly string[],
+  flags: readonly string[],
+  filter: string | undefined,
+  extra: Record<string, string>,
+  isShownAtOnce: boolean,
+): Promise<{ counts: Counts; say: () => void }> {
+  const held: Uint8Array[] = [];
   const child = new Deno.Command(Deno.execPath(), {
     args: [
       "test",
@@ -55,7 +79,8 @@ async function runGroup(
   }).spawn();
   let text = "";
   for await (const chunk of child.stdout) {
-    Deno.stdout.writeSync(chunk);
+    if (isShownAtOnce) writeOut(chunk);
+    else held.push(chunk);
     text = (text + new TextDecoder().decode(chunk)).slice(-16_384);
   }
   const { code } = await child.status;
@@ -70,7 +95,22 @@ async function runGroup(
   };
   // A runner that failed without a failed test (a file that does not load) must not pass.
   if (code !== 0 && counts.failed === 0) counts.failed = 1;
-  return counts;
+  return { counts, say: () => held.forEach(writeOut) };
+}
+
+function writeOut(bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+}
+
+function noCounts(): Counts {
+  return { passed: 0, failed: 0, ignored: 0, failures: [] };
+}
+
+function add(total: Counts, counts: Counts): void {
+  total.passed += counts.passed;
+  total.failed += counts.failed;
+  total.ignored += counts.ignored;
+  total.failures.push(...counts.failures);
 }
 
 /** @param text the runner's last words: a list under "FAILURES", then the counts */
@@ -102,7 +142,7 @@ async function main(): Promise<number> {
     console.error(`Cannot run tests ${JSON.stringify(name)}: choose one of ${Object.keys(PLANS).join(", ")}`);
     return 2;
   }
-  const total: Counts = { passed: 0, failed: 0, ignored: 0, failures: [] };
+  const total = noCounts();
   for (const part of plan) {
     const startedAtMs = performance.now();
     console.log(`\n== ${part}`);
@@ -117,10 +157,7 @@ async function main(): Promise<number> {
       await build();
     } else {
       const counts = part === "smoke" ? await runSmoke(filter) : await runGroup(part, filter);
-      total.passed += counts.passed;
-      total.failed += counts.failed;
-      total.ignored += counts.ignored;
-      total.failures.push(...counts.failures);
+      add(total, counts);
     }
     console.log(`== ${part}: ${((performance.now() - startedAtMs) / 1000).toFixed(0)} s`);
   }
