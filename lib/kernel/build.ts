@@ -67,5 +67,6 @@ export async function buildKernel(
     createdAt: new Date(clock.now()).toISOString(),
     initramfsBaseBytes: base.length,
     initramfsRevision: initramfsRevision(),
+    ...(found.timerHz === undefined ? {} : { timerHz: found.timerHz }),
   };
 }

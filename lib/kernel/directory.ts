@@ -54,7 +54,11 @@ export async function openKernelDirectory(
   const initramfs = names.find((name) => INITRAMFS_NAME.test(name));
   if (initramfs !== undefined) note(`${initramfs} is not used: banger makes its own`);
   return {
-    kernel: kernelFilesOf(files, directory, kernelPath, modulesPath),
+    kernel: kernelFilesOf(files, directory, {
+      kernelPath,
+      modulesPath,
+      configPath: names.includes("config") ? `${directory}/config` : undefined,
+    }),
     busybox: await findBusybox(host, undefined),
     distribution: metadata.distribution ?? "unknown",
     source: metadata.source ?? directory,
@@ -67,7 +71,11 @@ export async function openKernelFile(
   path: string,
 ): Promise<KernelSource> {
   return {
-    kernel: kernelFilesOf(host.files, path, path, undefined),
+    kernel: kernelFilesOf(host.files, path, {
+      kernelPath: path,
+      modulesPath: undefined,
+      configPath: undefined,
+    }),
     busybox: await findBusybox(host, undefined),
     distribution: "unknown",
     source: path,
@@ -131,14 +139,18 @@ async function findModules(files: Files, directory: string): Promise<string | un
 function kernelFilesOf(
   files: Files,
   what: string,
-  kernelPath: string,
-  modulesPath: string | undefined,
+  { kernelPath, modulesPath, configPath }: {
+    readonly kernelPath: string;
+    readonly modulesPath: string | undefined;
+    readonly configPath: string | undefined;
+  },
 ): KernelFiles {
   return {
     what,
     mayLackModules: true,
     async *entries() {
       yield await fileEntry(files, kernelPath, "boot/vmlinuz-given");
+      if (configPath !== undefined) yield await fileEntry(files, configPath, "boot/config-given");
       if (modulesPath === undefined) return;
       const version = modulesPath.slice(modulesPath.lastIndexOf("/") + 1);
       for await (const path of walk(files, modulesPath, what)) {

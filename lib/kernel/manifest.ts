@@ -21,6 +21,8 @@ export interface KernelManifest {
   readonly initramfsBaseBytes: number;
   /** Which scripts follow: `initramfsRevision`. */
   readonly initramfsRevision: string;
+  /** Timer ticks a second, where it is known: what a guest's delays are counted in. */
+  readonly timerHz?: number;
 }
 
 /** A stored kernel. */
@@ -92,14 +94,20 @@ function parseManifest(text: string): KernelManifest | undefined {
   }
   if (typeof value !== "object" || value === null) return undefined;
   const fields = value as Record<string, unknown>;
-  const { name, initramfsBaseBytes } = fields;
+  const { name, initramfsBaseBytes, timerHz } = fields;
   if (typeof name !== "string" || !Number.isSafeInteger(initramfsBaseBytes)) return undefined;
   if (!TEXTS.every((key) => typeof fields[key] === "string")) return undefined;
+  if (timerHz !== undefined && !Number.isSafeInteger(timerHz)) return undefined;
   const texts = Object.fromEntries(TEXTS.map((key) => [key, fields[key]])) as Record<
     typeof TEXTS[number],
     string
   >;
-  return { name: parseKernelName(name), ...texts, initramfsBaseBytes: Number(initramfsBaseBytes) };
+  return {
+    name: parseKernelName(name),
+    ...texts,
+    initramfsBaseBytes: Number(initramfsBaseBytes),
+    ...(timerHz === undefined ? {} : { timerHz: Number(timerHz) }),
+  };
 }
 
 function broken(name: KernelName, why: string): BangerError {

@@ -10,6 +10,7 @@ import { isModulePath, type ModuleInfo, parseModule, unpackModule } from "./modu
 const MAX_VMLINUZ_BYTES = 512 * 1024 * 1024;
 const MAX_MODULE_FILE_BYTES = 64 * 1024 * 1024;
 const MAX_LIST_BYTES = 8 * 1024 * 1024;
+const MAX_CONFIG_BYTES = 2 * 1024 * 1024;
 const MAX_BUSYBOX_BYTES = 16 * 1024 * 1024;
 /** Debian's full kernel has some 4,000. */
 const MAX_MODULES = 8192;
@@ -17,6 +18,8 @@ const MAX_MODULES = 8192;
 /** Merged /usr or not: both `lib/modules` and `usr/lib/modules`. */
 const MODULES_PATH = /^(?:usr\/)?lib\/modules\/([^/]+)\/(.+)$/;
 const VMLINUZ_PATH = /^(?:boot\/vmlinuz-[^/]+|(?:usr\/)?lib\/modules\/[^/]+\/vmlinuz)$/;
+/** What it was built with, where the package says. */
+const CONFIG_PATH = /^boot\/config-[^/]+$/;
 /** As `uname -r` prints them; it names a directory in the guest. */
 const KERNEL_VERSION = /^[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}$/;
 
@@ -43,6 +46,8 @@ export interface KernelPackage {
   /** As `uname -r`. */
   readonly version: string;
   readonly vmlinuz: Uint8Array;
+  /** Timer ticks a second (CONFIG_HZ), where the package says. */
+  readonly timerHz?: number;
   readonly modules: readonly SpooledModule[];
   readonly lists: ModuleLists;
 }
@@ -81,6 +86,7 @@ class Collected {
   #spooledBytes = 0;
   #version: string | undefined;
   #vmlinuz: Uint8Array | undefined;
+  #timerHz: number | undefined;
   readonly #modules: SpooledFile[] = [];
   readonly #lists: { -readonly [name in keyof ModuleLists]: string } = {
     order: "",
@@ -97,6 +103,10 @@ class Collected {
   async add(entry: TarEntry): Promise<void> {
     if (VMLINUZ_PATH.test(entry.path)) {
       this.#vmlinuz = await entry.read(MAX_VMLINUZ_BYTES);
+      return;
+    }
+    if (CONFIG_PATH.test(entry.path)) {
+      this.#timerHz = timerFrequency(new TextDecoder().decode(await entry.read(MAX_CONFIG_BYTES)));
       return;
     }
     const [, version, path] = MODULES_PATH.exec(entry.path) ?? [];
@@ -147,6 +157,7 @@ class Collected {
     return {
       version: this.#version!,
       vmlinuz: this.#vmlinuz!,
+      ...(this.#timerHz === undefined ? {} : { timerHz: this.#timerHz }),
       modules,
       lists: this.#lists,
     };
@@ -168,6 +179,12 @@ export async function readBusybox(
     }
   }
   return undefined;
+}
+
+/** @param config as the kernel's build leaves it */
+function timerFrequency(config: string): number | undefined {
+  const [, hz] = /^CONFIG_HZ=([1-9][0-9]{1,3})$/m.exec(config) ?? [];
+  return hz === undefined ? undefined : Number(hz);
 }
 
 function broken(what: string, why: string): BangerError {

@@ -22,7 +22,11 @@ export function machineSpec(
     runtimeDirectory: files.runtime,
     cpus: vm.spec.cpus,
     memoryMib: vm.spec.memoryMib,
-    kernel: { vmlinuxPath: kernel.vmlinuxPath, initramfsPath: kernel.initramfsPath },
+    kernel: {
+      vmlinuxPath: kernel.vmlinuxPath,
+      initramfsPath: kernel.initramfsPath,
+      ...(kernel.timerHz === undefined ? {} : { timerHz: kernel.timerHz }),
+    },
     drives: [
       root,
       { id: "work", path: files.workDisk, format: "raw", readOnly: false },

@@ -54,6 +54,8 @@ export interface KernelSpec {
   /** Uncompressed ELF. */
   readonly vmlinuxPath: string;
   readonly initramfsPath: string;
+  /** Timer ticks a second that it was built for, where that is known. */
+  readonly timerHz?: number;
   /** Appended to banger's own command line. */
   readonly extraCommandLine?: string;
 }

@@ -14,6 +14,12 @@ const AGENT_PORT_NAME = "banger.agent";
 const SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 const MACHINE = "microvm,acpi=on,pcie=off,usb=off,graphics=off,pic=on,pit=on,rtc=on,isa-serial=on";
 
+/**
+ * All instructions that programs may look for, without two features that are slower than doing without them: ERMS
+ * makes kernel and C library copy byte by byte, and with SMAP every copy from a program ends a translated block.
+ */
+const EMULATED_CPU = "max,-erms,-smap";
+
 /** What runs the guest's instructions. */
 export interface GuestProcessor {
   readonly acceleration: AccelerationKind;
@@ -54,7 +60,7 @@ export function qemuArguments(spec: MachineSpec, processor: GuestProcessor): str
 function accelerationArguments(acceleration: AccelerationKind): string[] {
   return acceleration === "kvm"
     ? ["-accel", "kvm", "-cpu", "host"]
-    : ["-accel", "tcg,thread=multi", "-cpu", "max"];
+    : ["-accel", "tcg,thread=multi", "-cpu", EMULATED_CPU];
 }
 
 /**
@@ -76,10 +82,12 @@ export function kernelCommandLine(kernel: KernelSpec, processor: GuestProcessor)
   ];
   // Emulated, there is no speculation to guard against, and each of these costs a tenth of a second.
   if (processor.acceleration === "tcg") {
-    words.push("nokaslr", "mitigations=off");
+    words.push("nokaslr", "mitigations=off", "rcupdate.rcu_expedited=1");
     const khz = processor.timestampCounterKhz;
     // Without it, about 1 boot in 10 on a busy host waits for its first timer tick for ever.
     if (khz !== undefined) words.push(`tsc_early_khz=${khz}`);
+    // Else each processor but the first measures for some 30 ticks how long a delay is, and the first waits for it.
+    if (khz !== undefined && kernel.timerHz) words.push(`lpj=${Math.round((khz * 1000) / kernel.timerHz)}`);
   }
   if (kernel.extraCommandLine) words.push(kernel.extraCommandLine);
   return words.join(" ");

@@ -64,9 +64,11 @@ Deno.test("import() from a directory finds kernel and modules by their names", (
   withDirectory(async ({ directory, store, builder, put }) => {
     await putPackage(put);
     await put("initrd.img-6.1", "somebody else's");
+    await put("config", "CONFIG_HZ_100=y\nCONFIG_HZ=100\n");
     const kernel = await importFrom(store, directory);
     assert.equal(kernel.version, KERNEL_VERSION);
     assert.equal(kernel.source, directory);
+    assert.equal(kernel.timerHz, 100);
     assert.equal(kernel.distribution, "unknown");
     assert.ok([...walkTree(builder.trees[0]!)].some(({ path }) => path.endsWith(".ko")));
   }));

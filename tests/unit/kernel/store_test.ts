@@ -78,7 +78,10 @@ async function residue(kernelsDirectory: string): Promise<string[]> {
 Deno.test("import() makes a kernel: manifest, vmlinux, initramfs, modules disk", async () => {
   await withStore(async ({ store, packages, trees, kernelsDirectory }) => {
     const progress = new RecordedProgress();
-    const kernel = await store.import(MINE, { debs: (await packages()).reverse() }, progress, NEVER);
+    const config = { path: `./boot/config-${KERNEL_VERSION}`, content: "CONFIG_HZ=250\n" };
+    const debs = await packages([config, ...kernelPackageFiles()]);
+    const kernel = await store.import(MINE, { debs: debs.reverse() }, progress, NEVER);
+    assert.equal(kernel.timerHz, 250);
     assert.equal(kernel.version, KERNEL_VERSION);
     assert.equal(kernel.distribution, "debian");
     assert.equal(kernel.source, `linux-image-${KERNEL_VERSION} 6.1.1-1`);

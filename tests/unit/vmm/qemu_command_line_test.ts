@@ -35,13 +35,13 @@ Deno.test("qemuArguments() is exactly this for an emulated machine over virtio-s
     ...["-display", "none"],
     ...["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
     ...["-machine", "microvm,acpi=on,pcie=off,usb=off,graphics=off,pic=on,pit=on,rtc=on,isa-serial=on"],
-    ...["-accel", "tcg,thread=multi", "-cpu", "max"],
+    ...["-accel", "tcg,thread=multi", "-cpu", "max,-erms,-smap"],
     ...["-smp", "cpus=2"],
     ...["-m", "size=1024M"],
     ...["-kernel", "/k/vmlinux", "-initrd", "/k/initramfs.cpio"],
     "-append",
     "console=ttyS0 quiet panic=-1 reboot=t net.ifnames=0 random.trust_cpu=on cryptomgr.notests tsc=reliable " +
-    "no_timer_check nokaslr mitigations=off tsc_early_khz=2596122",
+    "no_timer_check nokaslr mitigations=off rcupdate.rcu_expedited=1 tsc_early_khz=2596122",
     ...["-chardev", "socket,id=qmp,path=/run/user/1000/banger/vm/qmp.sock,server=on,wait=off"],
     ...["-mon", "chardev=qmp,mode=control"],
     "-chardev",
@@ -139,6 +139,15 @@ Deno.test("qemuArguments() lets no path add an option", () => {
   const blockdev = JSON.parse(valuesOf(args, "-blockdev")[0]!);
   assert.equal(blockdev.driver, "raw");
   assert.equal(blockdev.file.filename, `${evil}","driver":"nbd`);
+});
+
+Deno.test("kernelCommandLine() tells an emulated kernel its delays, where its ticks and the counter are known", () => {
+  const kernel = { vmlinuxPath: "/k", initramfsPath: "/i", timerHz: 250 };
+  const emulated = { acceleration: "tcg", timestampCounterKhz: 2_596_122 } as const;
+  assert.match(kernelCommandLine(kernel, emulated), / lpj=10384488$/);
+  assert.doesNotMatch(kernelCommandLine({ ...kernel, timerHz: 0 }, emulated), /lpj/);
+  assert.doesNotMatch(kernelCommandLine(kernel, { acceleration: "tcg" }), /lpj/);
+  assert.doesNotMatch(kernelCommandLine(kernel, { ...emulated, acceleration: "kvm" }), /lpj/);
 });
 
 Deno.test("kernelCommandLine() puts the caller's words last, so that they win", () => {
