@@ -79,7 +79,9 @@ export const dnsStatusSchema = z.object({
   followsHosts: z.boolean(),
   /** Whose VMs these are: banger's state directory. */
   owner: z.string(),
-  /** Why the link that systemd-resolved asks through is there and not up. */
+  /** Whether the daemon keeps the link up through which systemd-resolved asks it. */
+  holdsLink: z.boolean(),
+  /** Why not, though there is one. */
   linkProblem: z.string().optional(),
 }).openapi("DnsStatus");
 export type DnsStatusView = z.infer<typeof dnsStatusSchema>;

@@ -40,6 +40,10 @@ export class HostNames {
     this.#options = options;
   }
 
+  get holdsLink(): boolean {
+    return this.#held !== undefined;
+  }
+
   /** Why the link is there and not held. */
   get linkProblem(): string | undefined {
     return this.#linkProblem;

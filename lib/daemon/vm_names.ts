@@ -79,12 +79,12 @@ export function serveNames(
   return {
     async status() {
       await onHost.refresh();
-      const { linkProblem, followsHosts } = onHost;
+      const { holdsLink, linkProblem, followsHosts } = onHost;
       return {
         ...server.status(),
         ...(linkProblem === undefined ? {} : { linkProblem }),
         records: names.list(),
-        ...{ owner, followsHosts, hostRecords: hostRecords(store) },
+        ...{ owner, holdsLink, followsHosts, hostRecords: hostRecords(store) },
       };
     },
     running: Promise.all([server.run(signal), onHost.run(signal)]),

@@ -123,18 +123,22 @@ function wantedKind(input: Input): SetupKind | undefined {
   );
 }
 
+/** @returns why systemd-resolved does not ask the daemon, though it has the link; undefined where it does */
+function linkProblem({ isServing, problem, holdsLink, linkProblem }: DnsStatusView): string | undefined {
+  if (holdsLink) return undefined;
+  return linkProblem ?? (isServing ? "the daemon does not see its link" : problem);
+}
+
 /** What is left to the user, told after an installation. */
 async function whatNext(context: Context, kind: SetupKind): Promise<string> {
   const client = await context.daemon.connect();
   // Asked anew: the daemon takes the link when it is asked.
   const { followsHosts, linkProblem } = await (await client.v1.dns.$get()).json();
   if (kind === "systemd-resolved") {
-    return linkProblem === undefined
-      ? ": while the daemon runs, until the next reboot"
-      : `, but ${linkProblem}`;
+    return linkProblem === undefined ? ": while the daemon runs" : `, but ${linkProblem}`;
   }
   if (kind !== "hosts-file") return "";
-  return followsHosts
+  return dns.followsHosts
     ? ": the daemon keeps it up to date"
     : ": these are the VMs of now; after new ones, as root again: banger dns install";
 }
@@ -146,8 +150,7 @@ const install: Command = {
     "Shows what it will change, asks, and does it: systemd-resolved gets a link that leads .vm to banger's\n" +
     "name server while the daemon runs, NetworkManager's dnsmasq a file, and where there is neither, /etc/hosts\n" +
     "a block with the VMs. A daemon of root keeps that block up to date; else run this again after new VMs:\n" +
-    "banger dns status says when. The link is gone after a reboot: run it again then, too. Undone by banger\n" +
-    "dns uninstall.",
+    "banger dns status says when. Undone by banger dns uninstall.",
   options: [
     { flags: "--method <method>", summary: SETUP_KINDS.join(", ") },
     YES_OPTION,
@@ -197,7 +200,7 @@ const status: Command = {
     const problem = installed === "hosts-file"
       ? hostsProblem(await hostsText(context), dns)
       : installed === "systemd-resolved"
-      ? dns.linkProblem
+      ? linkProblem(dns)
       : undefined;
     const [first] = dns.records;
     const resolves = first && await succeeds(context, ["getent", "ahostsv4", first.name]);

@@ -45,6 +45,9 @@ export const HOSTS_PATH = "/etc/hosts";
 export const LINK = "banger-dns";
 /** For benchmarks only (RFC 2544): no network has it. systemd-resolved uses only links with such an address. */
 const LINK_ADDRESS = "198.18.42.69/32";
+/** Makes the link anew at each boot: links and what systemd-resolved knows of them do not outlive the system. */
+const UNIT = "banger-dns.service";
+const UNIT_PATH = `/etc/systemd/system/${UNIT}`;
 const DNSMASQ_PATH = "/etc/NetworkManager/dnsmasq.d/banger.conf";
 const BEGIN = "# banger begin: names of VMs; changes here are lost";
 const END = "# banger end";
@@ -52,23 +55,13 @@ const OWNER = "# of ";
 
 /** What makes this host resolve `.vm`. Doing it twice is the same as once. */
 export function installPlan(kind: SetupKind, facts: SetupFacts): SetupStep[] {
-  const server = `${facts.address}:${facts.port}`;
   switch (kind) {
     case "systemd-resolved":
       return [
-        { argv: ["ip", "link", "delete", LINK], mayFail: true },
-        { argv: ["ip", "tuntap", "add", "dev", LINK, "mode", "tun", "user", String(facts.uid)] },
-        { argv: ["ip", "link", "set", LINK, "alias", linkAlias(facts)] },
-        { argv: ["ip", "addr", "replace", LINK_ADDRESS, "dev", LINK] },
-        { argv: ["ip", "link", "set", LINK, "up"] },
-        { argv: ["resolvectl", "dns", LINK, server] },
-        // 127.42.x.y backwards is not among them: systemd-resolved says "localhost" for all of 127.0.0.0/8 itself.
-        { argv: ["resolvectl", "domain", LINK, "~vm", "~69.10.in-addr.arpa"] },
-        { argv: ["resolvectl", "default-route", LINK, "no"] },
-        // What may be on for the whole host, and what our name server does not speak.
-        ...["llmnr", "mdns", "dnssec", "dnsovertls"].map((what) => ({
-          argv: ["resolvectl", what, LINK, "no"],
-        })),
+        { argv: ["tee", UNIT_PATH], stdin: unitText(facts) },
+        { argv: ["systemctl", "daemon-reload"] },
+        { argv: ["systemctl", "enable", UNIT] },
+        { argv: ["systemctl", "restart", UNIT] },
       ];
     case "networkmanager-dnsmasq":
       return [
@@ -85,11 +78,54 @@ export function linkAlias({ address, port }: Pick<SetupFacts, "address" | "port"
   return `banger:${address}:${port}`;
 }
 
+/** The commands that make the link, in order. Exported for tests. */
+export function linkCommands(facts: Pick<SetupFacts, "address" | "port" | "uid">): string[][] {
+  return [
+    ["ip", "tuntap", "add", "dev", LINK, "mode", "tun", "user", String(facts.uid)],
+    ["ip", "link", "set", LINK, "alias", linkAlias(facts)],
+    ["ip", "addr", "replace", LINK_ADDRESS, "dev", LINK],
+    ["ip", "link", "set", LINK, "up"],
+    ["resolvectl", "dns", LINK, `${facts.address}:${facts.port}`],
+    // 127.42.x.y backwards is not among them: systemd-resolved says "localhost" for all of 127.0.0.0/8 itself.
+    ["resolvectl", "domain", LINK, "~vm", "~69.10.in-addr.arpa"],
+    ["resolvectl", "default-route", LINK, "no"],
+    // What may be on for the whole host, and what our name server does not speak.
+    ...["llmnr", "mdns", "dnssec", "dnsovertls"].map((what) => ["resolvectl", what, LINK, "no"]),
+  ];
+}
+
+/** systemd.service(5). */
+function unitText(facts: Pick<SetupFacts, "address" | "port" | "uid">): string {
+  return `# Written by banger dns install: leads names of VMs to banger's name server.
+[Unit]
+Description=Names of banger's VMs for systemd-resolved
+Requires=systemd-resolved.service
+After=systemd-resolved.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStartPre=-ip link delete ${LINK}
+${
+    linkCommands(facts).map((command) => `ExecStart=${command.join(" ")}\n`).join("")
+  }ExecStop=-ip link delete ${LINK}
+
+[Install]
+WantedBy=multi-user.target
+`;
+}
+
 /** What undoes it. Fine where there is nothing. */
 export function uninstallPlan(kind: SetupKind, facts: Pick<SetupFacts, "hostsText">): SetupStep[] {
   switch (kind) {
     case "systemd-resolved":
-      return [{ argv: ["ip", "link", "delete", LINK], mayFail: true }];
+      return [
+        { argv: ["systemctl", "disable", "--now", UNIT], mayFail: true },
+        { argv: ["rm", "-f", UNIT_PATH] },
+        { argv: ["systemctl", "daemon-reload"] },
+        // Where the unit was stopped by hand, or never was.
+        { argv: ["ip", "link", "delete", LINK], mayFail: true },
+      ];
     case "networkmanager-dnsmasq":
       return [
         { argv: ["rm", "-f", DNSMASQ_PATH] },
@@ -102,7 +138,7 @@ export function uninstallPlan(kind: SetupKind, facts: Pick<SetupFacts, "hostsTex
 
 /** A command that succeeds where the setup is there. */
 export function probe(kind: SetupKind): readonly string[] {
-  if (kind === "systemd-resolved") return ["ip", "link", "show", LINK];
+  if (kind === "systemd-resolved") return ["test", "-e", UNIT_PATH];
   if (kind === "networkmanager-dnsmasq") return ["test", "-e", DNSMASQ_PATH];
   return ["grep", "-qxF", BEGIN, HOSTS_PATH];
 }

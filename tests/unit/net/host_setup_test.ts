@@ -19,23 +19,46 @@ const FACTS = {
   uid: 1000,
 };
 
-Deno.test("systemd-resolved: a link of our own gets .vm, and nothing else", () => {
+Deno.test("systemd-resolved: a link of our own gets .vm, and nothing else, now and after each boot", () => {
   assert.equal(
     describeSteps(installPlan("systemd-resolved", FACTS)),
-    `  ip link delete banger-dns
-  ip tuntap add dev banger-dns mode tun user 1000
-  ip link set banger-dns alias banger:127.0.0.1:42069
-  ip addr replace 198.18.42.69/32 dev banger-dns
-  ip link set banger-dns up
-  resolvectl dns banger-dns 127.0.0.1:42069
-  resolvectl domain banger-dns '~vm' '~69.10.in-addr.arpa'
-  resolvectl default-route banger-dns no
-  resolvectl llmnr banger-dns no
-  resolvectl mdns banger-dns no
-  resolvectl dnssec banger-dns no
-  resolvectl dnsovertls banger-dns no`,
+    `  tee /etc/systemd/system/banger-dns.service
+    # Written by banger dns install: leads names of VMs to banger's name server.
+    [Unit]
+    Description=Names of banger's VMs for systemd-resolved
+    Requires=systemd-resolved.service
+    After=systemd-resolved.service
+${"    "}
+    [Service]
+    Type=oneshot
+    RemainAfterExit=yes
+    ExecStartPre=-ip link delete banger-dns
+    ExecStart=ip tuntap add dev banger-dns mode tun user 1000
+    ExecStart=ip link set banger-dns alias banger:127.0.0.1:42069
+    ExecStart=ip addr replace 198.18.42.69/32 dev banger-dns
+    ExecStart=ip link set banger-dns up
+    ExecStart=resolvectl dns banger-dns 127.0.0.1:42069
+    ExecStart=resolvectl domain banger-dns ~vm ~69.10.in-addr.arpa
+    ExecStart=resolvectl default-route banger-dns no
+    ExecStart=resolvectl llmnr banger-dns no
+    ExecStart=resolvectl mdns banger-dns no
+    ExecStart=resolvectl dnssec banger-dns no
+    ExecStart=resolvectl dnsovertls banger-dns no
+    ExecStop=-ip link delete banger-dns
+${"    "}
+    [Install]
+    WantedBy=multi-user.target
+  systemctl daemon-reload
+  systemctl enable banger-dns.service
+  systemctl restart banger-dns.service`,
   );
-  assert.equal(describeSteps(uninstallPlan("systemd-resolved", FACTS)), "  ip link delete banger-dns");
+  assert.equal(
+    describeSteps(uninstallPlan("systemd-resolved", FACTS)),
+    `  systemctl disable --now banger-dns.service
+  rm -f /etc/systemd/system/banger-dns.service
+  systemctl daemon-reload
+  ip link delete banger-dns`,
+  );
 });
 
 Deno.test("NetworkManager's dnsmasq: one file, and it is told", () => {
