@@ -133,9 +133,10 @@ function linkProblem({ isServing, problem, holdsLink, linkProblem }: DnsStatusVi
 async function whatNext(context: Context, kind: SetupKind): Promise<string> {
   const client = await context.daemon.connect();
   // Asked anew: the daemon takes the link when it is asked.
-  const { followsHosts, linkProblem } = await (await client.v1.dns.$get()).json();
+  const dns = await (await client.v1.dns.$get()).json();
   if (kind === "systemd-resolved") {
-    return linkProblem === undefined ? ": while the daemon runs" : `, but ${linkProblem}`;
+    const problem = linkProblem(dns);
+    return problem === undefined ? ": while the daemon runs" : `, but ${problem}`;
   }
   if (kind !== "hosts-file") return "";
   return dns.followsHosts
