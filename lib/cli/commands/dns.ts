@@ -71,7 +71,7 @@ async function carryOutSteps(context: Context, steps: readonly SetupStep[], inpu
   if (flag(input, "dryRun")) return false;
   if (!flag(input, "yes") && !(await confirmed(context))) return false;
   const isRoot = await userId(context) === 0;
-  if (!isRoot && await context.processes.inherit({ program: "sudo", args: ["-v"] }) !== 0) {
+  if (!isRoot && !(await mayBecomeRoot(context))) {
     throw new BangerError(
       "permission_denied",
       "Cannot change how this host resolves names: it needs root",
@@ -80,6 +80,15 @@ async function carryOutSteps(context: Context, steps: readonly SetupStep[], inpu
   }
   for (const step of steps) await runStep(context, step, isRoot);
   return true;
+}
+
+async function mayBecomeRoot({ processes }: Context): Promise<boolean> {
+  try {
+    return await processes.inherit({ program: "sudo", args: ["-v"] }) === 0;
+  } catch (thrown) {
+    if (thrown instanceof BangerError && thrown.code === "missing_tool") return false;
+    throw thrown;
+  }
 }
 
 async function runStep(

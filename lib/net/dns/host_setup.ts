@@ -163,7 +163,7 @@ export function describeSteps(steps: readonly SetupStep[]): string {
     if (stdin === undefined) return `  ${command}`;
     const own = stdin.includes(BEGIN) ? stdin.slice(stdin.indexOf(BEGIN)) : stdin;
     const rest = own === stdin ? "" : "    (what is there stays)\n";
-    return `  ${command}\n${rest}${own.trimEnd().replaceAll(/^/gm, "    ")}`;
+    return `  ${command}\n${rest}${own.trimEnd().replaceAll(/^(?=.)/gm, "    ")}`;
   }).join("\n");
 }
 

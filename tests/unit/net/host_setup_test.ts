@@ -28,7 +28,7 @@ Deno.test("systemd-resolved: a link of our own gets .vm, and nothing else, now a
     Description=Names of banger's VMs for systemd-resolved
     Requires=systemd-resolved.service
     After=systemd-resolved.service
-${"    "}
+
     [Service]
     Type=oneshot
     RemainAfterExit=yes
@@ -45,7 +45,7 @@ ${"    "}
     ExecStart=resolvectl dnssec banger-dns no
     ExecStart=resolvectl dnsovertls banger-dns no
     ExecStop=-ip link delete banger-dns
-${"    "}
+
     [Install]
     WantedBy=multi-user.target
   systemctl daemon-reload
