@@ -8,6 +8,7 @@ import { takeBuildStamp } from "./lib/base/build.ts";
 import { BangerError, firstFailure, reasonOf } from "./lib/base/errors.ts";
 import type { LogLevel } from "./lib/base/host.ts";
 import type { Self } from "./lib/daemon/daemon_main.ts";
+import { raiseDescriptorLimit } from "./lib/sys/descriptor_limit.ts";
 import { realHost } from "./lib/sys/host.ts";
 import { stderrLog } from "./lib/sys/log.ts";
 
@@ -41,6 +42,7 @@ const self = {
   onSignal: (signal, handler) => Deno.addSignalListener(signal, handler),
 } satisfies Self;
 try {
+  raiseDescriptorLimit();
   // Imported when chosen: the relay must stay small, and each machine has one.
   if (args[0] === "relay") {
     const { relayMain } = await import("./lib/daemon/relay_main.ts");

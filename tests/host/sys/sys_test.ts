@@ -201,3 +201,16 @@ Deno.test("300 that connect at once need nobody who accepts them at once", async
     listener.close();
   }
 });
+
+Deno.test("a process may open more files than the host gives it at first", async () => {
+  const module = new URL("../../../lib/sys/descriptor_limit.ts", import.meta.url);
+  // Deno itself raises it at its start, which compiled executables do not: so it is lowered first.
+  const script = `import { raiseDescriptorLimit } from "${module}";
+    new Deno.Command("prlimit", { args: ["--pid", String(Deno.pid), "--nofile=256:4000"] }).outputSync();
+    raiseDescriptorLimit();
+    console.log(await Deno.readTextFile("/proc/self/limits"));`;
+  const args = ["eval", "--no-check", script];
+  const { code, stdout } = await processes.run({ program: Deno.execPath(), args });
+  assert.equal(code, 0);
+  assert.match(stdout, /^Max open files +4000 +4000 /m);
+});
