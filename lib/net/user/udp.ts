@@ -75,6 +75,16 @@ export class Udp {
     putUint16(out, 6, finishChecksum(sum) || 0xffff);
   }
 
+  /** Other rules: who is not allowed any more is not heard any more, either. */
+  keepPeers(isAllowed: (address: number, port: number) => boolean): void {
+    for (const { peers } of this.#ports.values()) {
+      for (const peer of peers) {
+        const [address, port] = peer.split(" ");
+        if (!isAllowed(guestAddressOf(address!), Number(port))) peers.delete(peer);
+      }
+    }
+  }
+
   tick(): void {
     for (const [guestPort, { socket, lastUsedMs }] of this.#ports) {
       if (!socket || this.#packets.now() - lastUsedMs < IDLE_MS) continue;

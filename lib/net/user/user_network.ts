@@ -113,6 +113,7 @@ export class UserNetwork implements PacketSender {
       const verdict = this.#policy.decide(flow.remoteAddress, flow.remotePort);
       if (!verdict.allowed) flow.reset();
     }
+    this.#udp.keepPeers((address, port) => this.#policy.decide(address, port).allowed);
   }
 
   refusals(): Refusal[] {
