@@ -16,6 +16,7 @@ import { ImageService } from "../image/service.ts";
 import { OciSources } from "../image/sources.ts";
 import type { DiskBuilder } from "../kernel/disk_builder.ts";
 import { KernelStore } from "../kernel/store.ts";
+import { readFile } from "../oci/store/read_file.ts";
 import { unzstd } from "../oci/compression/zstd/frames.ts";
 import { openStore } from "../store/open_store.ts";
 import { type Paths, resolvePaths, vmPaths } from "../store/paths.ts";
@@ -260,7 +261,7 @@ async function findAgent({ files }: Host, build: BuildStamp, executable: string)
       "Start the daemon through banger, which writes the agent there",
     );
   }
-  return { buildId: buildId(build), open: () => files.readStream(path) };
+  return { buildId: buildId(build), open: () => readFile(files, path) };
 }
 
 /** Kernels write their modules disk with the ext4 room. */

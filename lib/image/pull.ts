@@ -7,6 +7,7 @@ import type { FoundImage } from "../oci/images.ts";
 import { Digester } from "../oci/model/digest.ts";
 import { formatPlatform, parsePlatform, type Platform } from "../oci/model/platform.ts";
 import { formatReference, parseReference } from "../oci/model/reference.ts";
+import { readFile } from "../oci/store/read_file.ts";
 import type { ImageTable } from "../store/image_table.ts";
 import { imagePaths, type Paths } from "../store/paths.ts";
 import type { ImageRecord } from "../store/records.ts";
@@ -255,7 +256,7 @@ export class Puller {
     progress.stage("Read the archive");
     const digester = new Digester();
     let done = 0;
-    for await (const chunk of this.#host.files.readStream(parsed.path)) {
+    for await (const chunk of readFile(this.#host.files, parsed.path)) {
       signal.throwIfAborted();
       digester.update(chunk);
       progress.update(done += chunk.length, sizeBytes);

@@ -2,7 +2,7 @@
 /** The entry of a worker that decompresses one stream: see `threaded.ts`. */
 import { BangerError, reasonOf } from "../../base/errors.ts";
 import { type Codec, decodeInto } from "./codecs.ts";
-import type { Piece, Scratch } from "./scratch.ts";
+import { type Piece, type Scratch, SCRATCH_BYTES } from "./scratch.ts";
 import { BUFFER_BYTES, BUFFERS, type FromWorker, type ToWorker } from "./worker_messages.ts";
 
 function send(message: FromWorker, transfer: Transferable[] = []): void {
@@ -15,7 +15,7 @@ class Inbox {
   readonly #empty: ArrayBuffer[] = [];
   #made = 0;
   #codec: Codec | undefined;
-  #scratched: Uint8Array | undefined;
+  #scratched: ArrayBuffer | undefined;
   #hasEnded = false;
   #wake = Promise.withResolvers<void>();
 
@@ -23,7 +23,7 @@ class Inbox {
     if (message.kind === "begin") this.#codec = message.codec;
     else if (message.kind === "input") this.#inputs.push(message.bytes);
     else if (message.kind === "input-end") this.#hasEnded = true;
-    else if (message.kind === "scratch") this.#scratched = message.bytes;
+    else if (message.kind === "scratch") this.#scratched = message.buffer;
     else this.#empty.push(message.buffer);
     this.#wake.resolve();
     this.#wake = Promise.withResolvers();
@@ -55,7 +55,7 @@ class Inbox {
   }
 
   /** The answer to what was just asked of the scratch. */
-  async scratched(): Promise<Uint8Array> {
+  async scratched(): Promise<ArrayBuffer> {
     for (;;) {
       const answer = this.#scratched;
       this.#scratched = undefined;
@@ -75,20 +75,24 @@ class Inbox {
 /** The scratch of the thread that has the files, which opens it when it is first asked and closes it at the end. */
 class FarScratch implements Scratch {
   readonly #inbox: Inbox;
+  #buffer = new ArrayBuffer(SCRATCH_BYTES);
 
   constructor(inbox: Inbox) {
     this.#inbox = inbox;
   }
 
   async write(bytes: Uint8Array, at: number): Promise<void> {
-    const copy = bytes.slice();
-    send({ kind: "scratch-write", bytes: copy, at }, [copy.buffer]);
-    await this.#inbox.scratched();
+    const copy = new Uint8Array(this.#buffer, 0, bytes.length);
+    copy.set(bytes);
+    send({ kind: "scratch-write", bytes: copy, at }, [this.#buffer]);
+    this.#buffer = await this.#inbox.scratched();
   }
 
-  async read(pieces: readonly Piece[]): Promise<Uint8Array> {
-    send({ kind: "scratch-read", pieces });
-    return await this.#inbox.scratched();
+  async read(pieces: readonly Piece[], into: Uint8Array): Promise<void> {
+    const bytes = new Uint8Array(this.#buffer, 0, into.length);
+    send({ kind: "scratch-read", pieces, bytes }, [this.#buffer]);
+    this.#buffer = await this.#inbox.scratched();
+    into.set(new Uint8Array(this.#buffer, 0, into.length));
   }
 
   [Symbol.asyncDispose](): Promise<void> {

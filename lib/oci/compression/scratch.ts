@@ -1,4 +1,5 @@
 import type { RandomAccessFile } from "../../base/host.ts";
+import { MIB } from "../../base/units.ts";
 
 /** A part of a scratch. */
 export interface Piece {
@@ -6,12 +7,19 @@ export interface Piece {
   readonly length: number;
 }
 
+/** In one call: where the scratch lies in another thread, a buffer of that size goes to and fro. */
+export const SCRATCH_BYTES = MIB;
+
 /** Bytes that are kept outside of memory for a while. Calls come one at a time. */
 export interface Scratch extends AsyncDisposable {
-  /** @param bytes may be changed once it resolves */
+  /** @param bytes at most `SCRATCH_BYTES`; they may be changed once it resolves */
   write(bytes: Uint8Array, at: number): Promise<void>;
-  /** What was written there: the pieces one after another, valid until the next call. */
-  read(pieces: readonly Piece[]): Promise<Uint8Array>;
+  /**
+   * Reads what was written, the pieces one after another.
+   *
+   * @param into as long as they are together, at most `SCRATCH_BYTES`
+   */
+  read(pieces: readonly Piece[], into: Uint8Array): Promise<void>;
 }
 
 export type OpenScratch = () => Promise<Scratch>;
@@ -19,7 +27,6 @@ export type OpenScratch = () => Promise<Scratch>;
 /** A file, which is closed with it. */
 export class FileScratch implements Scratch {
   readonly #file: RandomAccessFile;
-  #buffer = new Uint8Array(0);
 
   constructor(file: RandomAccessFile) {
     this.#file = file;
@@ -29,15 +36,12 @@ export class FileScratch implements Scratch {
     return this.#file.writeAt(bytes, at);
   }
 
-  async read(pieces: readonly Piece[]): Promise<Uint8Array> {
-    const total = pieces.reduce((sum, { length }) => sum + length, 0);
-    if (this.#buffer.length < total) this.#buffer = new Uint8Array(total);
+  async read(pieces: readonly Piece[], into: Uint8Array): Promise<void> {
     let filled = 0;
     for (const { at, length } of pieces) {
-      await this.#file.readAt(this.#buffer.subarray(filled, filled + length), at);
+      await this.#file.readAt(into.subarray(filled, filled + length), at);
       filled += length;
     }
-    return this.#buffer.subarray(0, total);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

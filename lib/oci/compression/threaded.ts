@@ -81,10 +81,10 @@ class DecodingThread {
   async #useScratch(message: Extract<FromWorker, { kind: "scratch-write" | "scratch-read" }>): Promise<void> {
     if (this.#hasStopped()) return;
     this.#scratch ??= await this.#openScratch();
-    let bytes = new Uint8Array(0);
     if (message.kind === "scratch-write") await this.#scratch.write(message.bytes, message.at);
-    else bytes = (await this.#scratch.read(message.pieces)).slice();
-    this.#send({ kind: "scratch", bytes }, [bytes.buffer]);
+    else await this.#scratch.read(message.pieces, message.bytes);
+    const { buffer } = message.bytes;
+    this.#send({ kind: "scratch", buffer }, [buffer]);
   }
 
   async closeScratch(): Promise<void> {

@@ -13,17 +13,21 @@ export type ToWorker =
   | { readonly kind: "input-end" }
   /** A buffer for output. */
   | { readonly kind: "empty"; readonly buffer: ArrayBuffer }
-  /** The answer to each of the scratch's messages: what was read, or nothing. */
-  | { readonly kind: "scratch"; readonly bytes: Uint8Array<ArrayBuffer> };
+  /** The answer to each of the scratch's messages: its buffer, with what was read. */
+  | { readonly kind: "scratch"; readonly buffer: ArrayBuffer };
 
 export type FromWorker =
   /** A buffer of input that was read. */
   | { readonly kind: "empty"; readonly buffer: ArrayBuffer }
   | { readonly kind: "output"; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: "output-end" }
-  /** The scratch lies in the other thread, which has the files. */
+  /** The scratch lies in the other thread, which has the files: one buffer for it goes to and fro. */
   | { readonly kind: "scratch-write"; readonly bytes: Uint8Array<ArrayBuffer>; readonly at: number }
-  | { readonly kind: "scratch-read"; readonly pieces: readonly Piece[] }
+  | {
+    readonly kind: "scratch-read";
+    readonly pieces: readonly Piece[];
+    readonly bytes: Uint8Array<ArrayBuffer>;
+  }
   /** `error` where it was one of banger's own. */
   | { readonly kind: "failure"; readonly message: string; readonly error?: ErrorBody };
 

@@ -13,11 +13,11 @@ const MAX_SLACK_BYTES = 8 * MIB;
  * What is kept of a window in memory where there is a place for the rest. Only `--ultra` and `--long` have larger
  * ones, and their matches are mostly near, too.
  */
-const MAX_NEAR_BYTES = 24 * MIB;
+const MAX_NEAR_BYTES = 8 * MIB;
 const NOTHING = new Uint8Array(0);
 
 /**
- * Decodes the blocks of one frame. Memory: the window, or 24 MiB of it where there is a scratch for the rest, and up
+ * Decodes the blocks of one frame. Memory: the window, or 8 MiB of it where there is a scratch for the rest, and up
  * to as much again, at most 8 MiB more.
  *
  * Source: RFC 8878, section 3.1.1
@@ -45,7 +45,7 @@ export class BlockDecoder {
     this.#windowBytes = windowBytes;
     const isLarge = windowBytes > MAX_NEAR_BYTES && openScratch !== undefined;
     this.#nearBytes = isLarge ? MAX_NEAR_BYTES : windowBytes;
-    this.#far = isLarge ? new FarWindow(windowBytes, openScratch) : undefined;
+    this.#far = isLarge ? new FarWindow(windowBytes, MAX_BLOCK_BYTES, openScratch) : undefined;
     this.#maxBlockBytes = Math.min(windowBytes, MAX_BLOCK_BYTES);
     const slack = Math.min(Math.max(this.#nearBytes, MAX_BLOCK_BYTES), MAX_SLACK_BYTES);
     this.#buffer = new Uint8Array(this.#nearBytes + slack + MAX_BLOCK_BYTES);

@@ -1,8 +1,4 @@
-import { MIB } from "../../../base/units.ts";
-import type { OpenScratch, Piece, Scratch } from "../scratch.ts";
-
-/** Of a message to another thread, where the scratch lies there. */
-const WRITE_BYTES = MIB;
+import { type OpenScratch, type Piece, type Scratch, SCRATCH_BYTES } from "../scratch.ts";
 
 /**
  * The older part of a window, in a scratch: the last bytes of a frame, as many as its window has, each at its
@@ -11,11 +7,14 @@ const WRITE_BYTES = MIB;
 export class FarWindow {
   readonly #windowBytes: number;
   readonly #open: OpenScratch;
+  readonly #buffer: Uint8Array;
   #scratch: Scratch | undefined;
   /** Of the frame that were put away. */
   #endBytes = 0;
 
-  constructor(windowBytes: number, open: OpenScratch) {
+  /** @param maxReadBytes at once */
+  constructor(windowBytes: number, maxReadBytes: number, open: OpenScratch) {
+    this.#buffer = new Uint8Array(maxReadBytes);
     this.#windowBytes = windowBytes;
     this.#open = open;
   }
@@ -30,7 +29,7 @@ export class FarWindow {
     this.#scratch ??= await this.#open();
     for (let at = 0; at < bytes.length;) {
       const target = this.#endBytes % this.#windowBytes;
-      const part = bytes.subarray(at, at + Math.min(WRITE_BYTES, this.#windowBytes - target));
+      const part = bytes.subarray(at, at + Math.min(SCRATCH_BYTES, this.#windowBytes - target));
       await this.#scratch.write(part, target);
       this.#endBytes += part.length;
       at += part.length;
@@ -39,16 +38,20 @@ export class FarWindow {
 
   /**
    * @param pieces by their distance back from `endBytes` and their length, each inside the window
-   * @returns them one after another
+   * @returns them one after another, valid until the next call
    */
   async read(pieces: readonly { readonly back: number; readonly length: number }[]): Promise<Uint8Array> {
     const wanted: Piece[] = [];
+    let total = 0;
     for (const { back, length } of pieces) {
+      total += length;
       const at = (this.#endBytes - back) % this.#windowBytes;
       const first = Math.min(length, this.#windowBytes - at);
       wanted.push({ at, length: first });
       if (first < length) wanted.push({ at: 0, length: length - first });
     }
-    return await this.#scratch!.read(wanted);
+    const into = this.#buffer.subarray(0, total);
+    await this.#scratch!.read(wanted, into);
+    return into;
   }
 }
