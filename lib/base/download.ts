@@ -3,6 +3,7 @@ import { BangerError } from "./errors.ts";
 import type { Host, Progress } from "./host.ts";
 import type { HttpClient, HttpResponse } from "./http.ts";
 import { quote } from "./names.ts";
+import { eitherSignal } from "./signals.ts";
 
 const MAX_REDIRECTS = 5;
 /** A server that sends nothing for that long is given up. */
@@ -38,9 +39,9 @@ export async function downloadVerified(
   signal: AbortSignal,
 ): Promise<void> {
   const stalled = new AbortController();
-  const ended = AbortSignal.any([signal, stalled.signal]);
+  using ended = eitherSignal(signal, stalled.signal);
   try {
-    await receive(host, source, path, progress, ended, stalled);
+    await receive(host, source, path, progress, ended.signal, stalled);
   } catch (thrown) {
     await host.files.remove(path);
     signal.throwIfAborted();

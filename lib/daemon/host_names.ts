@@ -1,6 +1,7 @@
 import { BangerError, reasonOf } from "../base/errors.ts";
 import type { Host } from "../base/host.ts";
 import type { HeldLink } from "../base/network.ts";
+import { eitherSignal } from "../base/signals.ts";
 import { HOSTS_PATH, hostsUpdate, LINK, linkAlias, type NameRecord } from "../net/dns/host_setup.ts";
 
 const LOOK_AGAIN_MS = 10_000;
@@ -66,7 +67,8 @@ export class HostNames {
     while (!signal.aborted) {
       await this.refresh();
       const stop = new AbortController();
-      const ends = AbortSignal.any([signal, stop.signal]);
+      using either = eitherSignal(signal, stop.signal);
+      const ends = either.signal;
       await Promise.race([
         clock.sleep(LOOK_AGAIN_MS, ends).catch(() => {}), // the loop's condition sees it
         this.#woken.promise.then(() => clock.sleep(SETTLE_MS, ends)).catch(() => {}),

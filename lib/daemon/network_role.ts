@@ -1,5 +1,6 @@
 import { BangerError, reasonOf } from "../base/errors.ts";
 import type { Connection, Host } from "../base/host.ts";
+import { eitherSignal } from "../base/signals.ts";
 import { SparingLog } from "../base/sparing_log.ts";
 import { AgentClient } from "../guest/client/agent_client.ts";
 import { serveControl } from "../net/control.ts";
@@ -69,7 +70,8 @@ class NetworkRole {
 
   async run(given: AbortSignal): Promise<void> {
     const ended = new AbortController();
-    const signal = AbortSignal.any([given, ended.signal]);
+    using either = eitherSignal(given, ended.signal);
+    const { signal } = either;
     const control = serveControl(this.#host, this.#paths.control, {
       status: () => ({
         isWatching: this.#isWatching,
@@ -173,7 +175,8 @@ class NetworkRole {
     const user = namespace.hasUserNamespace ? ["--user", "--preserve-credentials"] : [];
     const offer = ["--", ...this.#self, "offer-frames", namespace.card, this.#paths.tap];
     const failed = new AbortController();
-    const signal = AbortSignal.any([given, failed.signal]);
+    using either = eitherSignal(given, failed.signal);
+    const { signal } = either;
     const ready = Promise.withResolvers<void>();
     const received = network.receiveFrames(this.#paths.tap, ready.resolve, signal);
     received.catch(ready.resolve); // told below

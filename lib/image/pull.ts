@@ -2,6 +2,7 @@ import { BangerError, type ErrorCode } from "../base/errors.ts";
 import type { Host, Progress } from "../base/host.ts";
 import { isBareName, parseImageRequest, parseImageSource } from "../base/image_source.ts";
 import type { ImageName } from "../base/names.ts";
+import { eitherSignal } from "../base/signals.ts";
 import { MIB } from "../base/units.ts";
 import type { FoundImage } from "../oci/images.ts";
 import { Digester } from "../oci/model/digest.ts";
@@ -226,7 +227,8 @@ export class Puller {
     // What lies on this host is read, maybe for minutes, before it is known.
     if (parseImageSource(text).kind !== "registry") return await sources.find(text, platform, signal);
     const timeout = new AbortController();
-    const finding = sources.find(text, platform, AbortSignal.any([signal, timeout.signal]));
+    using ends = eitherSignal(signal, timeout.signal);
+    const finding = sources.find(text, platform, ends.signal);
     const done = new AbortController();
     const timer = this.#host.clock.sleep(timeoutMs, done.signal).then(
       () =>

@@ -1,6 +1,7 @@
 import { BangerError, reasonOf } from "../base/errors.ts";
 import type { HttpBody, HttpClient, HttpRequest, HttpResponse } from "../base/http.ts";
 import { quote } from "../base/names.ts";
+import { eitherSignal } from "../base/signals.ts";
 
 /** A server from which nothing comes for that long has gone away without a word. */
 const IDLE_TIMEOUT_MS = 60_000;
@@ -30,9 +31,9 @@ async function send(
   idleTimeoutMs: number,
 ): Promise<HttpResponse> {
   const idle = new IdleLimit(request.url, idleTimeoutMs);
+  const ends = eitherSignal(request.signal, idle.signal);
   let response: Response;
   try {
-    const { signal } = request;
     response = await idle.during(fetch(request.url, {
       method: request.method,
       redirect: "manual",
@@ -40,9 +41,10 @@ async function send(
       // Compressed blobs must come as they are: their digest is over these bytes.
       headers: { "accept-encoding": "identity", ...request.headers },
       ...(request.body === undefined ? {} : { body: request.body }),
-      signal: signal === undefined ? idle.signal : AbortSignal.any([signal, idle.signal]),
+      signal: ends.signal,
     }));
   } catch (failure) {
+    ends[Symbol.dispose]();
     request.signal?.throwIfAborted();
     idle.signal.throwIfAborted();
     throw unreachable(request.url, failure);
@@ -50,7 +52,7 @@ async function send(
   return {
     status: response.status,
     header: (name) => response.headers.get(name) ?? undefined,
-    body: new ResponseBody(response, idle),
+    body: new ResponseBody(response, idle, ends),
   };
 }
 
@@ -87,17 +89,21 @@ class ResponseBody implements HttpBody {
   /** All of it: Deno finds a body's end by a signal through the response, which must not be collected before. */
   readonly #response: Response;
   readonly #idle: IdleLimit;
+  readonly #signal: Disposable;
 
-  constructor(response: Response, idle: IdleLimit) {
+  constructor(response: Response, idle: IdleLimit, signal: Disposable) {
     this.#response = response;
     this.#idle = idle;
+    this.#signal = signal;
   }
 
   async cancel(): Promise<void> {
+    this.#signal[Symbol.dispose]();
     await this.#response.body?.cancel();
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
+    using _listening = this.#signal;
     const reader = this.#response.body?.getReader({ mode: "byob" });
     if (reader === undefined) return;
     let hasEnded = false;

@@ -1,6 +1,7 @@
 import { BangerError } from "../base/errors.ts";
 import type { Progress } from "../base/host.ts";
 import { inventVmName, parseVmName, type VmId, type VmName } from "../base/names.ts";
+import { eitherSignal } from "../base/signals.ts";
 import { wrongState } from "../base/states.ts";
 import { withRollback } from "../base/steps.ts";
 import { formatDuration } from "../base/units.ts";
@@ -295,7 +296,8 @@ export class VmService {
       await ensureWorkDiskSize(this.#deps, vm);
       const killed = new AbortController();
       this.#boots.set(id, killed);
-      const signal = AbortSignal.any([work.signal, killed.signal]);
+      using either = eitherSignal(work.signal, killed.signal);
+      const { signal } = either;
       booted = await bootMachine(this.#deps, vm, { image, kernel, vmm }, onLaunched, { ...work, signal });
       const { cpus, memoryMib } = vm.spec;
       store.vms.transition("start", id, "running", {

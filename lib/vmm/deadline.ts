@@ -1,5 +1,6 @@
 import { BangerError } from "../base/errors.ts";
 import type { Clock, Connection } from "../base/host.ts";
+import { eitherSignal } from "../base/signals.ts";
 
 export interface Deadline {
   readonly timeoutMs: number;
@@ -51,9 +52,9 @@ async function endOf(
   finished: AbortSignal,
   signal: AbortSignal | undefined,
 ): Promise<"time" | "finished" | "signal"> {
-  const either = signal ? AbortSignal.any([finished, signal]) : finished;
+  using either = eitherSignal(finished, signal);
   try {
-    await clock.sleep(ms, either);
+    await clock.sleep(ms, either.signal);
     return "time";
   } catch (thrown) {
     if (finished.aborted) return "finished";

@@ -1,6 +1,7 @@
 import { concatBytes } from "../../base/bytes.ts";
 import { BangerError, reasonOf } from "../../base/errors.ts";
 import type { Connection, Host } from "../../base/host.ts";
+import { eitherSignal } from "../../base/signals.ts";
 import { EXEC_FRAME, type ExecStart } from "../wire/exec.ts";
 import { errorOfGuest } from "../wire/guest_text.ts";
 import { encodeFrame } from "../wire/frames.ts";
@@ -116,7 +117,10 @@ export class AgentClient {
     const answer = await withDeadline(
       this.#host.clock,
       ANSWER_TIMEOUT_MS,
-      (deadline) => this.#exchange(head, AbortSignal.any([deadline, signal])),
+      async (deadline) => {
+        using ends = eitherSignal(deadline, signal);
+        return await this.#exchange(head, ends.signal);
+      },
     );
     using _closing = closing(answer.stream, signal);
     const body = bodyOf(answer.head.fields, answer.stream.reader);
@@ -192,9 +196,9 @@ export class AgentClient {
   ): Promise<Uint8Array> {
     const request = encodeRequestHead(method, target, { "content-length": `${body.length}` });
     return withDeadline(this.#host.clock, timeoutMs, async (deadline) => {
-      const ends = signal ? AbortSignal.any([deadline, signal]) : deadline;
-      const { stream, head } = await this.#exchange(concatBytes([request, body]), ends);
-      using _closing = closing(stream, ends);
+      using ends = eitherSignal(deadline, signal);
+      const { stream, head } = await this.#exchange(concatBytes([request, body]), ends.signal);
+      using _closing = closing(stream, ends.signal);
       return await orUnreachable(readWhole(bodyOf(head.fields, stream.reader), maxBytes));
     });
   }

@@ -10,6 +10,7 @@
  */
 import { reasonOf } from "../../base/errors.ts";
 import type { Connection, Host, Listener } from "../../base/host.ts";
+import { eitherSignal } from "../../base/signals.ts";
 import { MAX_STREAMS } from "../wire/mux_frames.ts";
 import { ConsoleLog } from "./console_log.ts";
 import { serveHybrid } from "./hybrid.ts";
@@ -116,7 +117,8 @@ class Relay {
     while (!signal.aborted) {
       const changed = this.#machineChanged.promise;
       const wait = new AbortController();
-      const ends = AbortSignal.any([signal, wait.signal]);
+      using either = eitherSignal(signal, wait.signal);
+      const ends = either.signal;
       const idle = this.#machineConnections > 0 ? aborted(ends) : this.#sleep(ends);
       const isOver = await Promise.race([idle, changed.then(() => false)]);
       wait.abort();

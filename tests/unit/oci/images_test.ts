@@ -329,9 +329,15 @@ Deno.test("two pulls at once share a download, and one may leave", async () => {
   const abort = new AbortController();
   const first = world.pull(undefined, undefined, abort.signal);
   await asked.promise;
+  const shared = Promise.withResolvers<void>();
+  const { download } = world.store;
+  world.store.download = (...wanted) => {
+    // Whoever gets it joins it at once, before anybody who waits here goes on.
+    shared.resolve();
+    return download.apply(world.store, wanted);
+  };
   const second = world.pull();
-  while (world.http.requests.length < 4) await new Promise((resolve) => setTimeout(resolve, 1));
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await shared.promise;
   abort.abort(new Error("left"));
   await assert.rejects(first, /left/);
   release.resolve();
