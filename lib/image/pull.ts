@@ -166,6 +166,7 @@ export class Puller {
     progress: Progress,
     signal: AbortSignal,
   ): Promise<ImageRecord> {
+    const failures: BangerError[] = [];
     for (const [index, source] of entry.sources.entries()) {
       const isLast = index === entry.sources.length - 1;
       try {
@@ -176,7 +177,9 @@ export class Puller {
         const recipe = this.#options.openRecipe?.(source) ?? openRecipe(source, this.#host);
         return await this.make(options.name, sized(recipe, options.sizeBytes), {}, progress, signal);
       } catch (thrown) {
-        if (isLast || !(thrown instanceof BangerError) || !TRY_NEXT.includes(thrown.code)) throw thrown;
+        if (!(thrown instanceof BangerError) || !TRY_NEXT.includes(thrown.code)) throw thrown;
+        failures.push(thrown);
+        if (isLast) throw noSource(entry.name, failures);
         progress.note(`${thrown.message}; trying the next source`);
       }
     }
@@ -285,4 +288,17 @@ export class Puller {
 
 function sized(source: RootSource, sizeBytes: number | undefined): RootSource {
   return sizeBytes === undefined ? source : { ...source, sizeBytes };
+}
+
+/** Each source's failure: any of them may be the one that its user can mend. */
+function noSource(name: string, failures: readonly BangerError[]): BangerError {
+  const last = failures.at(-1)!;
+  if (failures.length === 1) return last;
+  const hints = [...new Set(failures.flatMap(({ hint }) => hint ?? []))];
+  return new BangerError(
+    last.code,
+    `Cannot pull image ${name} from any of its sources: ${failures.map(({ message }) => message).join("; ")}`,
+    hints.join(". Or: "),
+    { cause: last },
+  );
 }

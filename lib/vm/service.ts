@@ -73,6 +73,11 @@ export class VmService {
     await host.files.makeDirectory(paths.vmsDirectory, 0o700);
     await this.#requireSpace("create a VM", paths.vmsDirectory);
     const { progress, signal } = work;
+    // Before anything is fetched for a machine that could not run.
+    const { driver } = await this.#chooseDriver(
+      { network: options.network ?? VM_DEFAULTS.network, ...(options.vmm ? { vmm: options.vmm } : {}) },
+      options.rootDisk,
+    );
     // A kernel that was asked for comes first: if there is none of that name, nobody waits for an image.
     const chosen = options.kernel === undefined
       ? undefined
@@ -83,7 +88,6 @@ export class VmService {
     work.signal.throwIfAborted();
     work.progress.stage("making disks");
     const spec = specOf(options, image.name, kernel.name);
-    const { driver } = await this.#chooseDriver(spec, options.rootDisk);
     const rootDisk = { mode: options.rootDisk, needsRaw: driver.name === "firecracker" };
     const undoFailed = (step: string, reason: unknown) => host.log("error", "undo failed", { step, reason });
     return await withRollback(async (step) => {
@@ -221,7 +225,10 @@ export class VmService {
     await stopUnrecordedProcesses(this.#deps, id);
   }
 
-  #chooseDriver(spec: VmSpec, rootDisk: RootDiskMode | undefined): Promise<ChosenDriver> {
+  #chooseDriver(
+    spec: Pick<VmSpec, "network" | "vmm">,
+    rootDisk: RootDiskMode | undefined,
+  ): Promise<ChosenDriver> {
     return this.#deps.drivers.choose({
       ...(spec.vmm ? { requested: spec.vmm } : {}),
       network: networkMode(spec),

@@ -2,7 +2,7 @@ import type { Host } from "../base/host.ts";
 import { chooseDriver, type DriverWishes } from "./choose.ts";
 import type { Acceleration, DriverName, MachineSpec, VmmDriver } from "./driver.ts";
 import { firecrackerDriver } from "./firecracker/driver.ts";
-import { qemuDriver } from "./qemu/driver.ts";
+import { findQemu, qemuDriver } from "./qemu/driver.ts";
 
 /** What the user's configuration says of VMMs. */
 export interface VmmSettings {
@@ -24,7 +24,8 @@ export interface Drivers {
   /**
    * The one that a new machine gets.
    *
-   * @throws {BangerError} `host_unsupported`, `missing_tool` where the one that was asked for cannot be used
+   * @throws {BangerError} `host_unsupported`, `missing_tool` where the one that was asked for cannot be used, or
+   *   none is installed
    */
   choose(wishes: Omit<DriverWishes, "firecrackerProgram">): Promise<ChosenDriver>;
   /** The one that a machine runs under already. */
@@ -53,6 +54,7 @@ export function hostDrivers(
         ...(requested ? { requested } : {}),
         ...(firecrackerProgram ? { firecrackerProgram } : {}),
       }, isRoot);
+      if (driver === "qemu") await findQemu(host);
       const program = firecrackerProgram ? { program: firecrackerProgram } : {};
       return {
         driver: driver === "qemu"

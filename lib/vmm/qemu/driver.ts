@@ -37,7 +37,7 @@ async function launch(
   signal.throwIfAborted();
   for (const path of Object.values(runtimeSockets(spec.runtimeDirectory))) assertSocketPathFits(path);
   if ("cid" in spec.transport) assertGuestCid(spec.transport.cid);
-  const program = await findQemu(host, options.program ?? QEMU_PROGRAM);
+  const program = await findQemu(host, options.program);
   const acceleration = options.acceleration ?? await chooseAcceleration(host);
   const sockets = runtimeSockets(spec.runtimeDirectory);
   const started: ProcessIdentity[] = [];
@@ -63,7 +63,11 @@ async function launch(
   }
 }
 
-async function findQemu(host: QemuHost, program: string): Promise<string> {
+/** @throws {BangerError} `missing_tool` */
+export async function findQemu(
+  host: Pick<QemuHost, "processes">,
+  program: string = QEMU_PROGRAM,
+): Promise<string> {
   const path = await host.processes.which(program);
   if (path) return path;
   throw new BangerError(

@@ -170,6 +170,20 @@ Deno.test("ImageService.pull() tries the next source where one cannot be had her
   assert.equal(bench.names().length, 1);
 });
 
+Deno.test("ImageService.pull() tells what each source lacks where none can be had", async () => {
+  const failing = (code: "missing_tool" | "source_unavailable", what: string) =>
+    smallSource(() => Promise.reject(new BangerError(code, `Cannot: no ${what}`, `get ${what}`)));
+  const sources = [failing("missing_tool", "mmdebstrap"), failing("source_unavailable", "registry")];
+  await using bench = await makeBench({ catalog: TWO_SOURCES, sources });
+  await assert.rejects(bench.service.pull(DEFAULT, SILENT, NEVER), (thrown) => {
+    assert.ok(thrown instanceof BangerError);
+    assert.equal(thrown.code, "source_unavailable");
+    assert.match(thrown.message, /from any of its sources: Cannot: no mmdebstrap; Cannot: no registry$/);
+    assert.equal(thrown.hint, "get mmdebstrap. Or: get registry");
+    return true;
+  });
+});
+
 Deno.test("ImageService.pull() does not hide a corrupt source behind the next one", async () => {
   const corrupt = smallSource(() => Promise.reject(new BangerError("corrupt_data", "wrong digest", "again")));
   await using bench = await makeBench({ catalog: TWO_SOURCES, sources: [corrupt, smallSource()] });

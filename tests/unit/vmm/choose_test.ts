@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import { BangerError } from "../../../lib/base/errors.ts";
+import { hostDrivers } from "../../../lib/vmm/drivers.ts";
+import { realHost } from "../../../lib/sys/host.ts";
+import { libc } from "../../../lib/sys/libc.ts";
 import { decideDriver, type DriverFacts, type DriverWishes } from "../../../lib/vmm/choose.ts";
+
+// Opened once and for good by whoever reads a kernel's file first: here, so that no test seems to leak it.
+libc();
 
 const KVM = { kind: "kvm", why: "the processor has vmx" } as const;
 const TCG = { kind: "tcg", why: "the processor has no vmx" } as const;
@@ -59,3 +65,15 @@ for (
     );
   });
 }
+
+Deno.test("hostDrivers().choose() says what to install where no VMM is, before anything is made for it", async () => {
+  const host = realHost();
+  const bare = { ...host, processes: { ...host.processes, which: () => Promise.resolve(undefined) } };
+  const choosing = hostDrivers(bare, () => Promise.resolve({}), () => "").choose(WISHES);
+  await assert.rejects(choosing, (thrown) => {
+    assert.ok(thrown instanceof BangerError);
+    assert.equal(thrown.code, "missing_tool");
+    assert.match(thrown.hint ?? "", /apt-get install qemu-system-x86/);
+    return true;
+  });
+});
