@@ -28,7 +28,7 @@ log: { level: error, accesslog: { disabled: true } }
     process.kill("SIGKILL");
     await process.status;
   };
-  for (let attempt = 0; attempt < 100; attempt++) {
+  for (let attempt = 0; attempt < 600; attempt++) {
     try {
       await (await fetch(`http://${host}/v2/`)).body?.cancel();
       return { host, [Symbol.asyncDispose]: stop };
@@ -37,7 +37,7 @@ log: { level: error, accesslog: { disabled: true } }
     }
   }
   await stop();
-  throw new Error("docker-registry did not answer within 5 s");
+  throw new Error("docker-registry did not answer within 30 s");
 }
 
 function freePort(): number {

@@ -1,6 +1,6 @@
 /**
- * What the documents show is run as it stands there, by a shell, where it needs no VM, no public registry and no
- * root. What is not run says why beside it (tests/unit/docs/document_commands.ts), and this prints it.
+ * What the documents show is run as it stands there, by a shell; what needs VMs, by tests/smoke/85_documents_test.ts.
+ * What is not run says why beside it (tests/unit/docs/document_commands.ts), and this prints it.
  */
 import assert from "node:assert/strict";
 import { commandsOf, documentNames, readDocument } from "../../unit/docs/document_commands.ts";
@@ -26,12 +26,13 @@ Deno.test("commands in documents run as they are shown", async () => {
   try {
     for (const name of await documentNames()) {
       if (name === "docs/cli.md") continue;
-      for (const { line, text, notRun } of commandsOf(name, await readDocument(name)).commands) {
+      for (const { line, text, notRun, withVms } of commandsOf(name, await readDocument(name)).commands) {
         if (notRun !== undefined) {
           const what = `${name}: ${notRun}`;
           reasons.set(what, (reasons.get(what) ?? 0) + 1);
           continue;
         }
+        if (withVms !== undefined) continue;
         const { code, output } = await shell(text, home);
         assert.equal(code, 0, `${name}:${line}: ${text}\n${output}`);
         count++;

@@ -1,11 +1,19 @@
 /**
- * The commands that documents show: in fenced `sh` and `console` blocks, and in indented ones. What is not run by
- * tests/host/cli/documents_test.ts says why in a comment before its block, which readers do not see:
+ * The commands that documents show: in fenced `sh` and `console` blocks, and in indented ones. They are run as they
+ * stand there, by tests/host/cli/documents_test.ts. A comment before a block, which readers do not see, says which
+ * of its commands need a VM, and so are run by tests/smoke/85_documents_test.ts, and why others are not run:
  *
- *     <!-- not run: `banger vm ssh web` is a shell on a terminal -->
- *     <!-- not run: all of it needs root -->
+ *     <!-- with VMs: `banger vm stats --watch` until Ctrl-C -->
+ *     <!-- with VMs: `banger ssh-config install` agreed to -->
+ *     <!-- with VMs: all of it -->
+ *     <!-- not run: `banger dns install` changes the host's name server -->
+ *
+ * The first that fits a command counts.
  */
 const root = new URL("../../..", import.meta.url).pathname;
+
+/** How one that needs a VM comes to its end: by itself, by Ctrl-C once it has shown something, by a yes. */
+export type Ending = "by itself" | "until Ctrl-C" | "agreed to";
 
 export interface ShownCommand {
   readonly document: string;
@@ -13,24 +21,33 @@ export interface ShownCommand {
   readonly line: number;
   /** As the shell would get it, without its comment. */
   readonly text: string;
+  /** Commands between two empty lines have the same one. */
+  readonly paragraph: string;
+  /** Commands of one block have the same one: a directory that was changed to stays so. */
+  readonly block: string;
   /** Why it is not run; undefined where it is. */
   readonly notRun?: string;
+  /** Of one that needs a VM. */
+  readonly withVms?: Ending;
 }
 
 interface Mark {
+  readonly kind: "not run" | "with VMs";
   /** What the command begins with; empty for the whole block. */
   readonly prefix: string;
-  readonly reason: string;
+  /** Why it is not run, or how it ends. */
+  readonly note: string;
   readonly line: number;
 }
 
 export interface DocumentCommands {
   readonly commands: readonly ShownCommand[];
-  /** Marks that match no command: the document has changed below them. */
+  /** Marks that match no command, or say what no mark says: the document has changed below them. */
   readonly staleMarks: readonly string[];
 }
 
-const MARK = /^<!-- not run: (?:`([^`]+)`|all of it) (.+) -->$/;
+const MARK = /^<!-- (not run|with VMs): (?:`([^`]+)`|all of it)(?: (.+))? -->$/;
+const ENDINGS: readonly string[] = ["by itself", "until Ctrl-C", "agreed to"] satisfies Ending[];
 const INDENTED = /^ {4}((?:banger|deno|\.\/scripts|cd) .*)$/;
 
 export async function documentNames(): Promise<string[]> {
@@ -53,6 +70,7 @@ export function commandsOf(document: string, text: string): DocumentCommands {
   let used = new Set<Mark>();
   let fence: string | undefined;
   let isInside = false;
+  let [block, paragraph, previous] = ["", "", 0];
   const endBlock = () => {
     staleMarks.push(...marks.filter((mark) => !used.has(mark)).map((mark) => `${document}:${mark.line}`));
     [marks, used, isInside] = [[], new Set(), false];
@@ -60,16 +78,22 @@ export function commandsOf(document: string, text: string): DocumentCommands {
   const add = (shown: string, line: number) => {
     const command = withoutComment(shown);
     if (command === "") return;
+    if (!isInside) block = `${document}:${line}`;
     isInside = true;
+    if (line !== previous + 1) paragraph = `${document}:${line}`;
+    previous = line;
     const mark = marks.find(({ prefix }) => command.startsWith(prefix));
     if (mark) used.add(mark);
-    commands.push({ document, line, text: command, ...(mark ? { notRun: mark.reason } : {}) });
+    commands.push({ document, line, text: command, paragraph, block, ...howToRun(mark) });
   };
   for (const [index, line] of text.split("\n").entries()) {
     const found = MARK.exec(line);
     const opened = /^```(\w*)$/.exec(line);
     if (found && fence === undefined) {
-      marks.push({ prefix: found[1] ?? "", reason: found[2]!, line: index + 1 });
+      const [, kind, prefix = "", note = kind === "with VMs" ? "by itself" : ""] = found;
+      const mark = { kind: kind as Mark["kind"], prefix, note, line: index + 1 };
+      if (kind === "with VMs" ? ENDINGS.includes(note) : note !== "") marks.push(mark);
+      else staleMarks.push(`${document}:${mark.line}`);
     } else if (opened) {
       if (fence !== undefined) endBlock();
       fence = fence === undefined ? opened[1]! : undefined;
@@ -80,6 +104,11 @@ export function commandsOf(document: string, text: string): DocumentCommands {
   }
   endBlock();
   return { commands, staleMarks };
+}
+
+function howToRun(mark: Mark | undefined): Pick<ShownCommand, "notRun" | "withVms"> {
+  if (!mark) return {};
+  return mark.kind === "not run" ? { notRun: mark.note } : { withVms: mark.note as Ending };
 }
 
 /** What stands behind a `#` that begins a word, outside quotes. */

@@ -54,13 +54,18 @@ Deno.test("commands of a document: blocks, comments, marks", () => {
   const text = [
     "<!-- not run: `banger vm ssh` needs a terminal -->",
     "<!-- not run: `banger nothing` is stale -->",
+    "<!-- with VMs: `banger vm list` for ever -->",
     "```sh",
     "banger vm list   # all of them",
     "banger vm ssh web",
+    "",
     "cd x && echo '#' | banger vm exec web -- cat",
     "```",
     "    banger ps",
+    "<!-- with VMs: `banger vm list --j` until Ctrl-C -->",
+    "<!-- with VMs: all of it -->",
     "```console",
+    "$ banger vm exec web -- true",
     "$ banger vm list --json",
     "[]",
     "```",
@@ -69,14 +74,20 @@ Deno.test("commands of a document: blocks, comments, marks", () => {
     "```",
   ].join("\n");
   const { commands, staleMarks } = commandsOf("a.md", text);
-  assert.deepEqual(commands.map(({ text, notRun }) => [text, notRun]), [
+  assert.deepEqual(commands.map(({ text, notRun, withVms }) => [text, notRun ?? withVms]), [
     ["banger vm list", undefined],
     ["banger vm ssh web", "needs a terminal"],
     ["cd x && echo '#' | banger vm exec web -- cat", undefined],
     ["banger ps", undefined],
-    ["banger vm list --json", undefined],
+    ["banger vm exec web -- true", "by itself"],
+    ["banger vm list --json", "until Ctrl-C"],
   ]);
-  assert.deepEqual(staleMarks, ["a.md:2"]);
+  const [first, second, third, fourth] = commands;
+  assert.equal(first!.paragraph, second!.paragraph);
+  assert.notEqual(second!.paragraph, third!.paragraph);
+  assert.equal(second!.block, third!.block);
+  assert.notEqual(third!.block, fourth!.block);
+  assert.deepEqual(staleMarks, ["a.md:3", "a.md:2"]);
   assert.deepEqual(bangerArguments("cd x && echo '#' | banger vm exec web -- sh -c 'a b'"), [
     ["vm", "exec", "web", "--", "sh", "-c", "a b"],
   ]);
