@@ -1,11 +1,8 @@
+import { ARCHITECTURES } from "../lib/base/architecture.ts";
 import type { Account } from "./accounts.ts";
 import { checked, type Libc } from "./libc.ts";
 
-/** The calls' numbers. Source: arch/x86/entry/syscalls/syscall_64.tbl; include/uapi/asm-generic/unistd.h */
-const SYSCALLS = {
-  x86_64: { setresuid: 117n, setresgid: 119n, setgroups: 116n },
-  aarch64: { setresuid: 147n, setresgid: 149n, setgroups: 159n },
-}[Deno.build.arch];
+const SYSCALLS = ARCHITECTURES[Deno.build.arch].systemCalls;
 
 /**
  * Does something as another user, and is root again. The kernel's own calls, unlike the C library's, change

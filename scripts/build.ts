@@ -6,6 +6,7 @@
  */
 import { createHash } from "node:crypto";
 import { type BuildStamp, buildStampArgument } from "../lib/base/build.ts";
+import { type Architecture, ARCHITECTURES } from "../lib/base/architecture.ts";
 import { runtimeSizeBytes } from "../lib/cli/companions.ts";
 import { type Executable, EXECUTABLES } from "./permissions.ts";
 
@@ -23,8 +24,8 @@ const SOURCES = [
 
 export const BIN_DIRECTORY = `${root}build/bin`;
 
-async function output(program: string, args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await new Deno.Command(program, { args, cwd: root, stderr: "piped" })
+async function output(program: string, args: string[], env: Record<string, string> = {}): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command(program, { args, cwd: root, env, stderr: "piped" })
     .output();
   if (code !== 0) {
     throw new Error(`${program} ${args.join(" ")} failed:\n${new TextDecoder().decode(stderr)}`);
@@ -83,7 +84,11 @@ async function bundle({ name, entry, workers }: Executable): Promise<void> {
  * Compiles the bundles below build/ into executables in `directory`/bin. The smoke suite makes a second
  * build with it.
  */
-export async function compileAll(directory: string, stamp: BuildStamp): Promise<void> {
+export async function compileAll(
+  directory: string,
+  stamp: BuildStamp,
+  architecture: Architecture = Deno.build.arch,
+): Promise<void> {
   await Deno.mkdir(`${directory}/companions`, { recursive: true });
   await Deno.mkdir(`${directory}/bin`, { recursive: true });
   for (const executable of EXECUTABLES) {
@@ -91,7 +96,7 @@ export async function compileAll(directory: string, stamp: BuildStamp): Promise<
     for (const name of [`${executable.name}.js`, ...Object.keys(executable.workers ?? {})]) {
       if (directory !== `${root}build`) await Deno.copyFile(`${root}build/${name}`, `${directory}/${name}`);
     }
-    await compile(executable, entry, directory, stamp);
+    await compile(executable, entry, directory, stamp, architecture);
     if (executable.name !== "banger") await cutTail(directory, executable.name);
   }
 }
@@ -101,6 +106,7 @@ async function compile(
   entry: string,
   directory: string,
   stamp: BuildStamp,
+  architecture: Architecture,
 ): Promise<void> {
   await output(Deno.execPath(), [
     "compile",
@@ -113,6 +119,7 @@ async function compile(
     "--no-lock",
     "--no-npm",
     "--no-remote",
+    ...["--target", ARCHITECTURES[architecture].compileTarget],
     ...executable.flags,
     ...Object.keys(executable.workers ?? {}).flatMap((name) => ["--include", `${directory}/${name}`]),
     ...(executable.carriesCompanions ? ["--include", `${directory}/companions`] : []),
@@ -120,7 +127,17 @@ async function compile(
     `${directory}/bin/${executable.name}`,
     entry,
     buildStampArgument(stamp),
-  ]);
+  ], runtimeFor(architecture));
+}
+
+/**
+ * Deno takes `DENORT_BIN` for whatever target: for another processor than this one's another variable names it,
+ * such as `DENORT_BIN_AARCH64`. Without it Deno fetches the runtime from its vendor.
+ */
+function runtimeFor(architecture: Architecture): Record<string, string> {
+  if (architecture === Deno.build.arch) return {};
+  const path = Deno.env.get(`DENORT_BIN_${architecture.toUpperCase()}`);
+  return { DENORT_BIN: path ?? "" };
 }
 
 /** Cuts an executable's tail into companions/, where `banger` includes it from. */

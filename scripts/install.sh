@@ -64,7 +64,8 @@ fi
 [ "$(uname -s)" = Linux ] || fail "Cannot install on $(uname -s): banger runs on Linux only"
 case $(uname -m) in
   x86_64 | amd64) architecture=x86_64 ;;
-  *) fail "Cannot install on $(uname -m): there is no banger for this processor" "x86_64 is supported" ;;
+  aarch64 | arm64) architecture=aarch64 ;;
+  *) fail "Cannot install on $(uname -m): there is no banger for this processor" "x86_64 and aarch64 are supported" ;;
 esac
 command -v sha256sum >/dev/null 2>&1 || fail "Cannot verify a download: sha256sum is not installed" "Install coreutils"
 

@@ -1,19 +1,23 @@
 /**
  * Makes a release: the executable, its checksums, an SBOM, an installer, completions and manual pages.
  *
- * deno task release [--url URL] [--output DIR] [--dirty]
+ * deno task release [--url URL] [--output DIR] [--arch NAME]… [--dirty]
+ *
+ * --arch, which may be repeated, says for which processors: x86_64, aarch64 (default: this host's). For another one
+ * than this host's, DENORT_BIN_AARCH64 or DENORT_BIN_X86_64 names its runtime, else Deno fetches it.
  *
  * From a clean commit the same commit gives the same bytes: nothing of this machine or moment goes in.
  */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { parseArgs } from "node:util";
+import { type Architecture, ARCHITECTURES } from "../lib/base/architecture.ts";
+import type { BuildStamp } from "../lib/base/build.ts";
 import { runtimeSizeBytes } from "../lib/cli/companions.ts";
-import { build, compileAll, stampOfCheckout } from "./build.ts";
+import { BIN_DIRECTORY, build, compileAll, stampOfCheckout } from "./build.ts";
 import { manualPages } from "./reference.ts";
 
 const root = new URL("..", import.meta.url).pathname;
-const ARCHITECTURE = "x86_64";
 const SHELLS = ["bash", "zsh", "fish"] as const;
 
 async function output(program: string, args: readonly string[]): Promise<string> {
@@ -126,41 +130,74 @@ async function runtimeDigest(executable: string): Promise<string> {
   return hash.digest("hex");
 }
 
-/** @returns the release's files, by name */
-export async function release(
-  { directory, url, allowDirty }: { directory: string; url?: string; allowDirty: boolean },
+interface ReleaseOptions {
+  readonly directory: string;
+  /** Where it will be served from. */
+  readonly url?: string;
+  readonly allowDirty: boolean;
+  /** Default: this host's. */
+  readonly architectures?: readonly Architecture[];
+}
+
+/**
+ * Compiles the executable for a processor, and writes it and its SBOM.
+ *
+ * @returns the files' names
+ */
+async function releaseFor(
+  architecture: Architecture,
+  { directory, url }: ReleaseOptions,
+  stamp: BuildStamp,
 ): Promise<string[]> {
-  if (!allowDirty && await output("git", ["status", "--porcelain"]) !== "") {
-    throw new Error("the checkout has changes that are in no commit; commit them, or give --dirty");
-  }
-  await build();
   // Once more with the release's address in it: `banger upgrade` looks there.
   const work = `${root}build/release-work`;
-  await compileAll(work, { ...await stampOfCheckout(), ...(url === undefined ? {} : { releaseUrl: url }) });
+  await compileAll(work, { ...stamp, ...(url === undefined ? {} : { releaseUrl: url }) }, architecture);
   const banger = `${work}/bin/banger`;
-  const stamp = JSON.parse(await output(banger, ["version", "--json"])) as {
-    version: string;
-    builtAt: string;
-  };
-  await Deno.remove(directory, { recursive: true }).catch(() => {}); // there may be none yet
-  await Deno.mkdir(`${directory}/man`, { recursive: true });
-  await Deno.mkdir(`${directory}/completions`);
-  const executable = `banger-${stamp.version}-linux-${ARCHITECTURE}`;
-  await Deno.copyFile(banger, `${directory}/${executable}`);
-  const lock = JSON.parse(await Deno.readTextFile(`${root}deno.lock`)) as LockFile;
+  await requireMachine(banger, architecture);
+  const name = `banger-${stamp.version}-linux-${architecture}`;
+  await Deno.copyFile(banger, `${directory}/${name}`);
   const document = sbom({
     version: stamp.version,
     createdAt: stamp.builtAt,
     executableSha256: await sha256(banger),
     runtimeSha256: await runtimeDigest(banger),
-    lock,
+    lock: JSON.parse(await Deno.readTextFile(`${root}deno.lock`)) as LockFile,
   });
-  const sbomName = `banger-${stamp.version}.spdx.json`;
-  await Deno.writeTextFile(`${directory}/${sbomName}`, `${JSON.stringify(document, undefined, 2)}\n`);
+  await Deno.writeTextFile(`${directory}/${name}.spdx.json`, `${JSON.stringify(document, undefined, 2)}\n`);
+  await Deno.remove(work, { recursive: true });
+  return [name, `${name}.spdx.json`];
+}
+
+/** A runtime for another processor would be taken as it is. Exported for tests. */
+export async function requireMachine(executable: string, architecture: Architecture): Promise<void> {
+  using file = await Deno.open(executable);
+  const header = new Uint8Array(64);
+  await file.read(header);
+  const machine = new DataView(header.buffer).getUint16(18, true);
+  if (machine === ARCHITECTURES[architecture].elfMachine) return;
+  throw new Error(
+    `what was compiled for ${architecture} is for another processor (ELF machine ${machine}): check the runtime that ` +
+      `DENORT_BIN${architecture === Deno.build.arch ? "" : `_${architecture.toUpperCase()}`} names`,
+  );
+}
+
+/** @returns the release's files, by name */
+export async function release(options: ReleaseOptions): Promise<string[]> {
+  const { directory, url, allowDirty, architectures = [Deno.build.arch] } = options;
+  if (!allowDirty && await output("git", ["status", "--porcelain"]) !== "") {
+    throw new Error("the checkout has changes that are in no commit; commit them, or give --dirty");
+  }
+  await build();
+  const stamp = await stampOfCheckout();
+  await Deno.remove(directory, { recursive: true }).catch(() => {}); // there may be none yet
+  await Deno.mkdir(`${directory}/man`, { recursive: true });
+  await Deno.mkdir(`${directory}/completions`);
+  const made: string[] = [];
+  for (const architecture of architectures) made.push(...await releaseFor(architecture, options, stamp));
   for (const shell of SHELLS) {
     await Deno.writeTextFile(
       `${directory}/completions/banger.${shell}`,
-      await output(banger, ["completion", shell]),
+      await output(`${BIN_DIRECTORY}/banger`, ["completion", shell]),
     );
   }
   for (const [name, page] of manualPages({ version: stamp.version, date: stamp.builtAt.slice(0, 10) })) {
@@ -172,12 +209,11 @@ export async function release(
     url === undefined ? installer : installer.replace("${BANGER_RELEASE_URL:-}", shellWord(url)),
   );
   await Deno.chmod(`${directory}/install.sh`, 0o755);
-  const listed = [executable, sbomName, "install.sh"].sort();
+  const listed = [...made, "install.sh"].sort();
   const sums = await Promise.all(
     listed.map(async (name) => `${await sha256(`${directory}/${name}`)}  ${name}`),
   );
   await Deno.writeTextFile(`${directory}/SHA256SUMS`, `${sums.join("\n")}\n`);
-  await Deno.remove(work, { recursive: true });
   return [...listed, "SHA256SUMS"];
 }
 
@@ -192,12 +228,16 @@ if (import.meta.main) {
       url: { type: "string" },
       output: { type: "string" },
       dirty: { type: "boolean", default: false },
+      arch: { type: "string", multiple: true, default: [Deno.build.arch] },
     },
   });
   const directory = values.output ?? `${root}build/release`;
   try {
+    const unknown = values.arch.find((name) => !(name in ARCHITECTURES));
+    if (unknown !== undefined) throw new Error(`there is no architecture ${JSON.stringify(unknown)}`);
     const files = await release({
       directory,
+      architectures: values.arch as Architecture[],
       ...(values.url === undefined ? {} : { url: values.url }),
       allowDirty: values.dirty,
     });

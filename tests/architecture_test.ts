@@ -128,6 +128,26 @@ Deno.test("only lib/sys, the agent and the entries touch the outside world", asy
   assert.deepEqual(found, []);
 });
 
+/** Where else a processor may be named: what others call it, and messages. */
+const NAME_PROCESSORS = [
+  "lib/base/architecture.ts",
+  "lib/oci/model/platform.ts", // names that people and registries use
+  "lib/kernel/vmlinux.ts", // two formats of kernels
+  "lib/kernel/xz_bcj.ts", // the filter for x86 instructions
+  "lib/vmm/firecracker/configuration.ts", // its first serial port is ttyS0 on both
+];
+
+Deno.test("what differs between processors stands in lib/base/architecture.ts", async () => {
+  const found: string[] = [];
+  for (const path of await allSources()) {
+    if (NAME_PROCESSORS.includes(path)) continue;
+    const code = withoutComments(await Deno.readTextFile(join(root, path)));
+    const named = /x86[_-]64|\bamd64\b|aarch64|\barm64\b|\btty(S0|AMA0)\b/.exec(code);
+    if (named) found.push(`${path} names ${named[0]}`);
+  }
+  assert.deepEqual(found, []);
+});
+
 Deno.test("only lib/sys starts processes on the host", async () => {
   const found: string[] = [];
   for (const path of await allSources()) {

@@ -2,6 +2,7 @@
  * The outside world as interfaces. `lib/sys` implements them; rooms take the narrow part they need as
  * a plain parameter (`Pick<Host, "clock" | "files">`), tests pass fakes or the real ones.
  */
+import type { Architecture } from "./architecture.ts";
 import type { ErrorBody } from "./errors.ts";
 import type { Network } from "./network.ts";
 
@@ -149,6 +150,8 @@ export interface FoundProcess extends ProcessIdentity {
 }
 
 export interface Processes {
+  /** The processor that programs here are for. */
+  readonly architecture: Architecture;
   /** Runs to the end and captures. A missing program is `missing_tool`; a non-zero code is a result. */
   run(command: CommandLine, options?: RunOptions): Promise<RunResult>;
   /** Streams stdout, and `stdin` where it is given; `signal` kills it. */

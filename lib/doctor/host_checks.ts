@@ -1,9 +1,9 @@
+import { ARCHITECTURES } from "../base/architecture.ts";
 import { formatBytes, GIB, MIB } from "../base/units.ts";
 import { chooseAcceleration } from "../vmm/acceleration.ts";
 import { obstacleToNamespace } from "../vmm/firecracker/namespace.ts";
 import type { Diagnosis, DoctorWorld } from "./diagnosis.ts";
 
-const SUPPORTED_ARCHITECTURES = ["x86_64"];
 /** Below this no VM is made (lib/vm). */
 const MIN_FREE_BYTES = 256 * MIB;
 /** An image, its blobs and the disks of some VMs. */
@@ -23,14 +23,15 @@ export const HOST_CHECKS = {
 } as const;
 
 function checkArchitecture({ architecture }: DoctorWorld): Promise<Diagnosis[]> {
-  const isSupported = SUPPORTED_ARCHITECTURES.includes(architecture);
+  const names = Object.keys(ARCHITECTURES);
+  const isSupported = names.includes(architecture);
   return Promise.resolve([{
     check: "architecture",
     severity: isSupported ? "ok" : "error",
     found: architecture,
     ...(isSupported ? {} : {
-      meaning: "banger has kernels and an agent for x86_64 only",
-      remedy: "use an x86_64 host",
+      meaning: `banger has kernels and an agent for ${names.join(" and ")} only`,
+      remedy: "use a host of one of these",
     }),
   }]);
 }

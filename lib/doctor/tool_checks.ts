@@ -1,6 +1,6 @@
+import { type Architecture, ARCHITECTURES } from "../base/architecture.ts";
 import type { Severity } from "../base/finding.ts";
 import { FIRECRACKER_PROGRAM } from "../vmm/firecracker/driver.ts";
-import { QEMU_PROGRAM } from "../vmm/qemu/command_line.ts";
 import type { Diagnosis, DoctorWorld } from "./diagnosis.ts";
 
 const VERSION_TIMEOUT_MS = 5000;
@@ -14,14 +14,18 @@ interface Tool {
   readonly remedy: string;
 }
 
-const TOOLS: readonly Tool[] = [
-  {
-    program: QEMU_PROGRAM,
+function qemuOf(architecture: Architecture): Tool {
+  const { qemu } = ARCHITECTURES[architecture];
+  return {
+    program: qemu.program,
     versionArguments: ["--version"],
     severity: "error",
     meaning: "no VM can run without it, but for Firecracker where KVM works",
-    remedy: "sudo apt-get install qemu-system-x86 (Debian, Ubuntu), or your distribution's package",
-  },
+    remedy: `sudo apt-get install ${qemu.package} (Debian, Ubuntu), or your distribution's package`,
+  };
+}
+
+const TOOLS: readonly Tool[] = [
   {
     program: FIRECRACKER_PROGRAM,
     versionArguments: ["--version"],
@@ -63,7 +67,8 @@ const TOOLS: readonly Tool[] = [
 export const TOOL_CHECKS = { tools: checkTools } as const;
 
 async function checkTools(world: DoctorWorld): Promise<Diagnosis[]> {
-  return await Promise.all(TOOLS.map((tool) => checkTool(world, tool)));
+  const tools = [qemuOf(world.host.processes.architecture), ...TOOLS];
+  return await Promise.all(tools.map((tool) => checkTool(world, tool)));
 }
 
 async function checkTool({ host }: DoctorWorld, tool: Tool): Promise<Diagnosis> {

@@ -1,4 +1,5 @@
 /** What can be told about an image by looking at its tree, so that nobody has to say it. */
+import { ARCHITECTURES } from "../base/architecture.ts";
 import { byteStringOfText, type DirectoryInode, type Inode } from "../base/tree.ts";
 import { lookup } from "../base/tree_paths.ts";
 import type { ImageRecord } from "../store/records.ts";
@@ -10,14 +11,13 @@ const INIT = ["/sbin/init", "/etc/init", "/bin/init"];
 const BUSYBOX = ["/bin/busybox", "/sbin/busybox", "/usr/bin/busybox"];
 const OPENRC = ["/sbin/openrc", "/usr/sbin/openrc"];
 const SSH_SERVER = ["/usr/sbin/sshd", "/usr/bin/sshd", "/sbin/sshd"];
-const MUSL_LOADER = ["/lib/ld-musl-x86_64.so.1", "/lib/ld-musl-aarch64.so.1"];
+const MUSL_LOADER = Object.values(ARCHITECTURES).map(({ muslLoader }) => muslLoader);
 const GLIBC = "libc.so.6";
+const MULTIARCH = Object.values(ARCHITECTURES).map(({ libraryDirectory }) => libraryDirectory);
 /** Where loaders look, in this order. */
 export const LIBRARY_DIRECTORIES = [
-  "/lib/x86_64-linux-gnu",
-  "/lib/aarch64-linux-gnu",
-  "/usr/lib/x86_64-linux-gnu",
-  "/usr/lib/aarch64-linux-gnu",
+  ...MULTIARCH.map((name) => `/lib/${name}`),
+  ...MULTIARCH.map((name) => `/usr/lib/${name}`),
   "/lib64",
   "/usr/lib64",
   "/lib",

@@ -1,3 +1,4 @@
+import { ARCHITECTURES } from "../base/architecture.ts";
 import { BangerError, reasonOf } from "../base/errors.ts";
 import type { Host, Progress } from "../base/host.ts";
 import { isBareName } from "../base/image_source.ts";
@@ -257,8 +258,10 @@ export class ImageService {
   }
 }
 
-/** x86-64 processors run 32-bit programs too. */
-const RUNS: Readonly<Record<string, readonly string[]>> = { amd64: ["amd64", "386"] };
+/** By the name that OCI and Debian share. */
+const RUNS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
+  Object.values(ARCHITECTURES).map(({ debianName, alsoRuns }) => [debianName, [debianName, ...alsoRuns]]),
+);
 
 function requireRunnable({ name, platform }: ImageRecord, hostPlatform: string): void {
   if (platform === undefined) return;

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { ARCHITECTURES } from "../base/architecture.ts";
 import { BangerError } from "../base/errors.ts";
 import type { Host, Progress } from "../base/host.ts";
 import { quote } from "../base/names.ts";
@@ -7,7 +8,6 @@ import { type AptSource, formatAptSources, isMainArchive, parseAptSources } from
 import { parseControl } from "./deb.ts";
 import { withFileLock } from "./file_lock.ts";
 
-const ARCHITECTURE = "amd64";
 /** Package lists younger than that are not asked for again. */
 const LISTS_FRESH_MS = 60 * 60 * 1000;
 const MAX_SOURCES_BYTES = 1024 * 1024;
@@ -40,6 +40,8 @@ export class AptFetcher {
   readonly #host: AptHost;
   readonly #directory: string;
   readonly #suite: string | undefined;
+  /** As Debian calls it. */
+  readonly #architecture: string;
 
   /**
    * @param directory a cache: made when missing, fine to delete
@@ -52,6 +54,7 @@ export class AptFetcher {
     this.#host = host;
     this.#directory = `${directory}/${suite ?? "host"}`;
     this.#suite = suite;
+    this.#architecture = ARCHITECTURES[host.processes.architecture].debianName;
   }
 
   /**
@@ -77,7 +80,7 @@ export class AptFetcher {
     return {
       name,
       version,
-      architecture: fields.get("Architecture") ?? ARCHITECTURE,
+      architecture: fields.get("Architecture") ?? this.#architecture,
       sizeBytes: Number(fields.get("Size") ?? 0),
       sha256: fields.get("SHA256") ?? "",
       depends: fields.get("Depends") ?? "",
@@ -146,7 +149,7 @@ export class AptFetcher {
       throw new BangerError(
         "missing_tool",
         `Cannot fetch Debian packages: this host has no ${program}`,
-        "Download linux-image-*-cloud-amd64 and busybox-static from a Debian mirror, then: banger kernel import NAME --deb FILE --deb FILE",
+        `Download linux-image-*-cloud-${this.#architecture} and busybox-static from a Debian mirror, then: banger kernel import NAME --deb FILE --deb FILE`,
       );
     }
     const directory = this.#directory;
@@ -154,7 +157,7 @@ export class AptFetcher {
     await files.makeDirectory(`${directory}/archives/partial`);
     await files.makeDirectory(`${directory}/sources`);
     await this.#needSpace(directory, LISTS_NEED_BYTES);
-    const sources = formatAptSources(await this.#sources(signal), ARCHITECTURE);
+    const sources = formatAptSources(await this.#sources(signal), this.#architecture);
     await this.#locked(signal, async () => {
       const stampPath = `${directory}/updated`;
       const stamp = (await files.stat(stampPath))?.kind === "file"
@@ -164,7 +167,11 @@ export class AptFetcher {
       if (known.join("\n") === sources && Math.abs(clock.now() - Number(updatedAt)) < LISTS_FRESH_MS) return;
       await files.writeAtomic(`${directory}/sources/banger.sources`, sources, 0o644);
       await files.writeAtomic(`${directory}/status`, "", 0o644);
-      await files.writeAtomic(`${directory}/apt.conf`, privateConfiguration(directory), 0o644);
+      await files.writeAtomic(
+        `${directory}/apt.conf`,
+        privateConfiguration(directory, this.#architecture),
+        0o644,
+      );
       const { code, stderr } = await this.#apt(
         "apt-get",
         ["--quiet", "--option=APT::Update::Error-Mode=any", "update"],
@@ -195,7 +202,7 @@ export class AptFetcher {
     throw new BangerError(
       "host_unsupported",
       "Cannot fetch Debian packages: this host's apt has no Debian sources",
-      "Download linux-image-*-cloud-amd64 and busybox-static from a Debian mirror, then: banger kernel import NAME --deb FILE --deb FILE",
+      `Download linux-image-*-cloud-${this.#architecture} and busybox-static from a Debian mirror, then: banger kernel import NAME --deb FILE --deb FILE`,
     );
   }
 
@@ -265,15 +272,15 @@ function otherSuite(sources: readonly AptSource[], suite: string): AptSource[] {
 }
 
 /** Read after the host's configuration, so that proxies stay and hooks of the host's own update go. */
-function privateConfiguration(directory: string): string {
+function privateConfiguration(directory: string, architecture: string): string {
   return `#clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
 #clear DPkg::Post-Invoke;
 #clear APT::Architectures;
 #clear APT::Default-Release;
-APT::Architecture "${ARCHITECTURE}";
-APT::Architectures:: "${ARCHITECTURE}";
+APT::Architecture "${architecture}";
+APT::Architectures:: "${architecture}";
 APT::Sandbox::User "root";
 APT::Get::AllowUnauthenticated "false";
 APT::Get::List-Cleanup "true";

@@ -18,7 +18,7 @@ import { writeVmlinux } from "./vmlinux.ts";
  * @throws {BangerError} `corrupt_data`; `host_unsupported`; `no_space`; the signal's reason
  */
 export async function buildKernel(
-  host: Pick<Host, "files" | "clock">,
+  host: Pick<Host, "files" | "clock" | "processes">,
   name: KernelName,
   source: KernelSource,
   directory: string,
@@ -26,7 +26,7 @@ export async function buildKernel(
   progress: Progress,
   signal: AbortSignal,
 ): Promise<KernelManifest> {
-  const { files, clock } = host;
+  const { files, clock, processes: { architecture } } = host;
   const paths = kernelFiles(directory);
   const spoolPath = `${directory}/modules.spool`;
   await using spool = await files.open(spoolPath, { read: true, write: true, createNew: true });
@@ -60,7 +60,7 @@ export async function buildKernel(
   return {
     name,
     distribution: source.distribution,
-    architecture: "x86_64",
+    architecture,
     version: found.version,
     sha256,
     source: source.source,

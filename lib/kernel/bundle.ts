@@ -1,7 +1,7 @@
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { BangerError } from "../base/errors.ts";
-import type { Files } from "../base/host.ts";
+import type { Files, Host } from "../base/host.ts";
 import { type KernelName, quote } from "../base/names.ts";
 import { GIB, MIB } from "../base/units.ts";
 import { ByteReader } from "./byte_reader.ts";
@@ -30,7 +30,7 @@ const ZEROS = new Uint8Array(64 * 1024);
  * @throws {BangerError} `corrupt_data`; the signal's reason
  */
 export async function unpackBundle(
-  files: Files,
+  { files, processes: { architecture } }: Pick<Host, "files" | "processes">,
   unzstd: Unzstd,
   bundlePath: string,
   directory: string,
@@ -64,7 +64,7 @@ export async function unpackBundle(
     throw corrupt(what, "its kernel is not the one that its manifest speaks of");
   }
   await using vmlinux = await files.open(kernelFiles(directory).vmlinuxPath, { read: true });
-  await requireBootable(vmlinux);
+  await requireBootable(vmlinux, architecture);
   return manifest;
 }
 

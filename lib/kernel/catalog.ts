@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { type Architecture, ARCHITECTURES } from "../base/architecture.ts";
 import { BangerError } from "../base/errors.ts";
 import { parseKernelName } from "../base/names.ts";
 import type { AptFetcher, AptPackage } from "./apt.ts";
@@ -22,7 +23,7 @@ const bundleSource = z.object({
 const entrySchema = z.object({
   name: z.string().transform((name) => parseKernelName(name)),
   distribution: z.string().min(1).max(64),
-  architecture: z.enum(["x86_64", "aarch64"]),
+  architecture: z.enum(Object.keys(ARCHITECTURES) as [Architecture, ...Architecture[]]),
   /** As `uname -r`; absent where the newest is fetched. */
   version: z.string().min(1).max(64).optional(),
   description: z.string().min(1).max(200),
@@ -35,8 +36,8 @@ export type PackageSource = z.infer<typeof packageSource>;
 export type BundleSource = z.infer<typeof bundleSource>;
 
 /**
- * Reads a catalog, as it is compiled in and as `deno task publish-kernel` writes it: sorted by name, each name
- * once, no unknown keys.
+ * Reads a catalog, as it is compiled in and as `deno task publish-kernel` writes it: sorted by name and
+ * architecture, each pair once, no unknown keys.
  *
  * @throws {BangerError} `corrupt_data`
  */
@@ -49,14 +50,19 @@ export function parseCatalog(value: unknown): readonly CatalogEntry[] {
       `Cannot use the catalog of kernels: ${issue?.path.join(".")}: ${issue?.message}`,
     );
   }
-  const names = result.data.map(({ name }) => name as string);
-  if (names.some((name, at) => at > 0 && names[at - 1]! >= name)) {
+  const keys = result.data.map(catalogKey);
+  if (keys.some((key, at) => at > 0 && keys[at - 1]! >= key)) {
     throw new BangerError(
       "corrupt_data",
       "Cannot use the catalog of kernels: its names are not in order, or one is there twice",
     );
   }
   return result.data;
+}
+
+/** What a catalog is sorted by. */
+export function catalogKey({ name, architecture }: Pick<CatalogEntry, "name" | "architecture">): string {
+  return `${name} ${architecture}`;
 }
 
 /** Compiled in. */

@@ -1,8 +1,6 @@
 import { BangerError } from "../base/errors.ts";
 import type { RandomAccessFile } from "../base/host.ts";
 
-/** e_machine of x86-64. Source: ELF-64 Object File Format; System V ABI, AMD64 supplement */
-export const EM_X86_64 = 62;
 const ELFCLASS64 = 2;
 const ELFDATA2LSB = 1;
 const HEADER_BYTES = 64;

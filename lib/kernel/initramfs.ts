@@ -34,7 +34,7 @@ export function chooseInitramfsModules(
     throw new BangerError(
       "host_unsupported",
       `Cannot use this kernel: it has no ${name} driver`,
-      "Use a kernel for virtual machines, such as Debian's linux-image-cloud-amd64",
+      "Use a kernel for virtual machines, such as Debian's linux-image-cloud package",
     );
   }
   const inLoadOrder = (list: ModuleList) =>

@@ -145,7 +145,7 @@ class Collected {
       throw new BangerError(
         "invalid_argument",
         `Cannot use ${quote(this.#what)} as a kernel package: it has no ${missing}`,
-        "Use a package that holds a kernel, such as linux-image-6.1.0-18-cloud-amd64",
+        "Use a package that holds a kernel, such as Debian's linux-image-…-cloud package",
       );
     }
     // Not while the package is being read: the xz decoder serves one stream at a time, and both may need it.

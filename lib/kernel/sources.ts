@@ -1,3 +1,4 @@
+import { ARCHITECTURES } from "../base/architecture.ts";
 import { BangerError } from "../base/errors.ts";
 import type { Files, Host } from "../base/host.ts";
 import { quote } from "../base/names.ts";
@@ -39,11 +40,12 @@ export async function chooseDebs(
     );
   }
   const architecture = kernel.control.get("Architecture") ?? "";
-  if (architecture !== "amd64") {
+  const { debianName } = ARCHITECTURES[host.processes.architecture];
+  if (architecture !== debianName) {
     throw new BangerError(
       "host_unsupported",
       `Cannot use ${quote(kernel.path)}: it is for ${quote(architecture)}`,
-      "Use a kernel package for amd64",
+      `Use a kernel package for ${debianName}`,
     );
   }
   const name = kernel.control.get("Package") ?? "unknown package";

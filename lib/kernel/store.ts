@@ -63,8 +63,12 @@ export class KernelStore {
     this.#ports = ports;
   }
 
-  /** What `pull` knows. */
+  /** What `pull` knows: each name once, this host's where several processors have one. */
   get catalog(): readonly CatalogEntry[] {
+    return this.#catalog.filter((entry) => this.#entry(entry.name) === entry);
+  }
+
+  get #catalog(): readonly CatalogEntry[] {
     return this.#ports.catalog ?? CATALOG;
   }
 
@@ -145,10 +149,11 @@ export class KernelStore {
       );
     }
     const { source, architecture } = entry;
-    if (architecture !== "x86_64") {
+    const own = this.#host.processes.architecture;
+    if (architecture !== own) {
       throw new BangerError(
         "host_unsupported",
-        `Cannot pull kernel ${quote(name)}: it is for ${architecture}, and this host is x86_64`,
+        `Cannot pull kernel ${quote(name)}: it is for ${architecture}, and this host is ${own}`,
         "See which there are: banger kernel list --available",
       );
     }
@@ -197,7 +202,7 @@ export class KernelStore {
       progress.stage("unpack kernel");
       const content = `${staging}/content`;
       await files.makeDirectory(content);
-      const manifest = await unpackBundle(files, this.#ports.unzstd, bundlePath, content, name, signal);
+      const manifest = await unpackBundle(this.#host, this.#ports.unzstd, bundlePath, content, name, signal);
       await writeManifest(files, content, { ...manifest, source });
       return content;
     }, signal);
@@ -248,7 +253,8 @@ export class KernelStore {
   }
 
   #entry(name: KernelName): CatalogEntry | undefined {
-    return this.catalog.find((entry) => entry.name === name);
+    const named = this.#catalog.filter((entry) => entry.name === name);
+    return named.find(({ architecture }) => architecture === this.#host.processes.architecture) ?? named[0];
   }
 
   #directoryOf(name: KernelName): string {

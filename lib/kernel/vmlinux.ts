@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
+import { type Architecture, ARCHITECTURES } from "../base/architecture.ts";
 import { BangerError } from "../base/errors.ts";
-import type { Files, RandomAccessFile } from "../base/host.ts";
+import type { Host, RandomAccessFile } from "../base/host.ts";
 import { decompress, sniffCompression, streamOf } from "./decompress.ts";
-import { EM_X86_64, isElf64, readElfExecutable } from "./elf.ts";
+import { isElf64, readElfExecutable } from "./elf.ts";
 import { decodeLz4Legacy } from "./lz4.ts";
 import { decodeKernelXz } from "./xz_bcj.ts";
 import { decodeZstd } from "./zstd.ts";
@@ -11,25 +12,30 @@ import { decodeZstd } from "./zstd.ts";
 const PVH_NOTE = { name: "Xen", type: 18 } as const;
 const MAX_VMLINUX_BYTES = 512 * 1024 * 1024;
 const SECTOR_BYTES = 512;
+/** Of an arm64 Image: at 56 of its header of 64 bytes. Source: Linux Documentation/arch/arm64/booting.rst */
+const IMAGE_MAGIC = { at: 56, value: 0x644d5241 } as const;
+const IMAGE_HEADER_BYTES = 64;
 
 /**
- * Writes the uncompressed kernel that a bzImage carries to a new file.
+ * Writes the uncompressed kernel of an image to a new file.
  *
- * @param image a bzImage as in /boot/vmlinuz-*, or an uncompressed ELF kernel
+ * @param image as in /boot/vmlinuz-*: for x86-64 a bzImage or an uncompressed ELF kernel, for arm64 an Image, which
+ *   may be compressed by gzip
  * @returns sha256 of what was written, in hexadecimal
  * @throws {BangerError} `corrupt_data`; `host_unsupported` where the kernel's compression is unknown, where it
  *   is for another processor, or where it cannot be entered through PVH
  */
 export async function writeVmlinux(
-  { files }: { files: Files },
+  { files, processes: { architecture } }: Pick<Host, "files" | "processes">,
   image: Uint8Array,
   path: string,
 ): Promise<string> {
   const hash = createHash("sha256");
   await using file = await files.open(path, { write: true, read: true, createNew: true, mode: 0o644 });
   let at = 0;
-  const payload = isElf64(image) ? undefined : findPayload(image);
-  for await (const chunk of payload ? unpack(payload) : [image]) {
+  const isPacked = ARCHITECTURES[architecture].kernel.format === "pvh" && !isElf64(image);
+  const payload = isPacked ? findPayload(image) : undefined;
+  for await (const chunk of payload ? unpack(payload) : plain(image)) {
     if (at + chunk.length > MAX_VMLINUX_BYTES) {
       throw corrupt(`it has more than ${MAX_VMLINUX_BYTES} bytes unpacked`);
     }
@@ -38,20 +44,44 @@ export async function writeVmlinux(
     at += chunk.length;
   }
   if (payload && at !== unpackedSizeOf(payload)) throw corrupt("it does not have the size that it says");
-  await requireBootable(file);
+  await requireBootable(file, architecture);
   await file.sync();
   return hash.digest("hex");
 }
 
-/** @throws {BangerError} `host_unsupported` where it is for another processor or cannot be entered through PVH */
-export async function requireBootable(file: RandomAccessFile): Promise<void> {
+/**
+ * @throws {BangerError} `corrupt_data`; `host_unsupported` where it is for another processor, or where QEMU cannot
+ *   enter it
+ */
+export async function requireBootable(file: RandomAccessFile, architecture: Architecture): Promise<void> {
+  const { kernel, elfMachine, debianName } = ARCHITECTURES[architecture];
+  if (kernel.format === "image") return await requireImage(file, debianName);
   const elf = await readElfExecutable(file, "the kernel image");
-  if (elf.machine !== EM_X86_64) {
-    throw unsupported("it is for another processor than x86-64", "Use a kernel package for amd64");
+  if (elf.machine !== elfMachine) {
+    throw unsupported(
+      `it is for another processor than ${architecture}`,
+      `Use a kernel package for ${debianName}`,
+    );
   }
   if (!elf.notes.some(({ name, type }) => name === PVH_NOTE.name && type === PVH_NOTE.type)) {
     throw unsupported("it has no PVH entry point", "Use a kernel that was built with CONFIG_PVH=y");
   }
+}
+
+async function requireImage(file: RandomAccessFile, debianName: string): Promise<void> {
+  const header = new Uint8Array(IMAGE_HEADER_BYTES);
+  const count = await file.readAt(header, 0);
+  const magic = new DataView(header.buffer).getUint32(IMAGE_MAGIC.at, true);
+  if (count === IMAGE_HEADER_BYTES && magic === IMAGE_MAGIC.value) return;
+  throw unsupported(
+    "it is no arm64 Image",
+    `Use a kernel package for ${debianName}, uncompressed or by gzip`,
+  );
+}
+
+/** What is no bzImage: compressed by gzip, or not at all. */
+function plain(image: Uint8Array): AsyncIterable<Uint8Array> | Iterable<Uint8Array> {
+  return sniffCompression(image) === "gzip" ? decompress(streamOf(image), "the kernel image") : [image];
 }
 
 /** Source: Linux Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header" */

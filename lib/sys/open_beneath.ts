@@ -1,13 +1,13 @@
 /** Names as bytes below a directory, by system calls that never leave it. Source: openat2(2), statx(2) */
+import { ARCHITECTURES } from "../base/architecture.ts";
 import type { ByteString } from "../base/tree.ts";
 import type { TreeStat } from "../base/tree_reader.ts";
 import { checked, libc, O_CLOEXEC } from "./libc.ts";
 import { SystemCallError } from "./os_errors.ts";
 
-/** The two differ between architectures: asm-generic/fcntl.h, arch/arm64/include/uapi/asm/fcntl.h */
-const IS_ARM = Deno.build.arch === "aarch64";
-export const O_NOFOLLOW = IS_ARM ? 0o100000 : 0o400000;
-export const O_DIRECTORY = IS_ARM ? 0o40000 : 0o200000;
+const { openFlags } = ARCHITECTURES[Deno.build.arch];
+export const O_NOFOLLOW = openFlags.noFollow;
+export const O_DIRECTORY = openFlags.directory;
 export const O_PATH = 0o10000000;
 /** RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH: linux/openat2.h */
 const RESOLVE = 0x02n | 0x04n | 0x08n;

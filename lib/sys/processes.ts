@@ -25,6 +25,7 @@ const MAX_COMMAND_LINE_BYTES = 4 * 1024 * 1024;
 
 export function systemProcesses(clock: Clock): Processes {
   return {
+    architecture: Deno.build.arch,
     run,
     pipe,
     inherit,

@@ -1,3 +1,4 @@
+import { type Architecture, ARCHITECTURES } from "../base/architecture.ts";
 import { BangerError } from "../base/errors.ts";
 import type { Host } from "../base/host.ts";
 import { processorFlags, readCpuInfo } from "./cpu_info.ts";
@@ -15,17 +16,26 @@ const SLOW = "software emulation is slow, and no isolation boundary between gues
  * `/dev/kvm` alone says too little: a paravirtual KVM without `vmx` or `svm` opens and makes VMs, but no
  * ordinary kernel boots in them.
  */
-export async function chooseAcceleration(host: Pick<Host, "files">): Promise<Acceleration> {
-  return decideAcceleration(await readCpuInfo(host), await probeKvmDevice(host));
+export async function chooseAcceleration(host: {
+  readonly files: Host["files"];
+  readonly processes: Pick<Host["processes"], "architecture">;
+}): Promise<Acceleration> {
+  const { architecture } = host.processes;
+  return decideAcceleration(await readCpuInfo(host), await probeKvmDevice(host), architecture);
 }
 
 /** @param cpuInfo content of /proc/cpuinfo. Exported for tests. */
-export function decideAcceleration(cpuInfo: string, device: KvmDevice): Acceleration {
+export function decideAcceleration(
+  cpuInfo: string,
+  device: KvmDevice,
+  architecture: Architecture,
+): Acceleration {
   const flags = processorFlags(cpuInfo);
-  const extension = ["vmx", "svm"].find((flag) => flags.has(flag));
-  if (!extension) {
+  const wanted: readonly string[] = ARCHITECTURES[architecture].virtualizationFlags;
+  const extension = wanted.find((flag) => flags.has(flag));
+  if (wanted.length > 0 && !extension) {
     const deviceNote = device === "absent" ? "" : `, whatever ${KVM_PATH} says`;
-    return { kind: "tcg", why: `the processor has neither vmx nor svm${deviceNote}: ${SLOW}` };
+    return { kind: "tcg", why: `the processor has neither ${wanted.join(" nor ")}${deviceNote}: ${SLOW}` };
   }
   if (device === "absent") {
     return { kind: "tcg", why: `${KVM_PATH} is absent (is the kvm module loaded?): ${SLOW}` };
@@ -33,7 +43,8 @@ export function decideAcceleration(cpuInfo: string, device: KvmDevice): Accelera
   if (device === "forbidden") {
     return { kind: "tcg", why: `this user may not open ${KVM_PATH} (add them to group kvm): ${SLOW}` };
   }
-  return { kind: "kvm", why: `the processor has ${extension} and ${KVM_PATH} is usable` };
+  const has = extension ? `the processor has ${extension} and ` : "";
+  return { kind: "kvm", why: `${has}${KVM_PATH} is usable` };
 }
 
 async function probeKvmDevice({ files }: Pick<Host, "files">): Promise<KvmDevice> {

@@ -6,7 +6,8 @@
  */
 import { parseArgs } from "node:util";
 import { createHash } from "node:crypto";
-import { type CatalogEntry, parseCatalog } from "../../lib/kernel/catalog.ts";
+import type { Architecture } from "../../lib/base/architecture.ts";
+import { type CatalogEntry, catalogKey, parseCatalog } from "../../lib/kernel/catalog.ts";
 import { kernelFiles, type KernelManifest, readManifest } from "../../lib/kernel/manifest.ts";
 import { parseKernelName } from "../../lib/base/names.ts";
 import { resolvePaths } from "../../lib/store/paths.ts";
@@ -106,10 +107,10 @@ async function checkPublished(url: string, packed: Packed): Promise<void> {
   }
 }
 
-/** @returns the catalog with the entry in its place; an entry of that name is replaced */
+/** @returns the catalog with the entry in its place; an entry of that name and architecture is replaced */
 function withEntry(catalog: readonly CatalogEntry[], entry: CatalogEntry): readonly CatalogEntry[] {
-  const others = catalog.filter(({ name }) => name !== entry.name);
-  return parseCatalog([...others, entry].sort((a, b) => a.name < b.name ? -1 : 1));
+  const others = catalog.filter((other) => catalogKey(other) !== catalogKey(entry));
+  return parseCatalog([...others, entry].sort((a, b) => catalogKey(a) < catalogKey(b) ? -1 : 1));
 }
 
 /** @returns what goes into the catalog. Exported for tests. */
@@ -125,7 +126,7 @@ export async function publishKernel(options: PublishOptions): Promise<CatalogEnt
   const entry: CatalogEntry = {
     name,
     distribution: manifest.distribution,
-    architecture: "x86_64",
+    architecture: manifest.architecture as Architecture,
     version: manifest.version,
     description: options.description ?? catalog.find((known) => known.name === name)?.description ??
       `${manifest.distribution} ${manifest.version}`,

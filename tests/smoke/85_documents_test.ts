@@ -19,7 +19,8 @@ import { applets, BUSYBOX, type Tree } from "./small_images.ts";
 const CONFIG = `${HOME}/.config/banger/config.toml`;
 const SSH_CONFIG = `${HOME}/.ssh/config`;
 /** What the user types into each shell that a command opens. */
-const TYPED = "echo done >>work.txt; exit\n";
+const TYPED =
+  "echo done >>work.txt; git add work.txt && git -c user.name=A -c user.email=a@b.example commit -qm done; exit 0\n";
 /** What is looked at beyond the exit code. */
 const EXPECTED: Readonly<Record<string, RegExp>> = {
   "echo hi | banger vm run --rm -- cat": /^hi\n$/,
@@ -53,7 +54,7 @@ async function pushImages(workshop: Workshop): Promise<string> {
   const tree: Tree = {
     "bin/busybox": BUSYBOX,
     ...applets("sh", "cat", "echo", "ls", "mkdir", "rm", "sleep", "uname"),
-    ...await programs("make", "rsync"),
+    ...await programs("git", "make", "rsync"),
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
     "etc/os-release": "ID=alpine\n",
     "usr/bin/systemctl": "#!/bin/sh\necho running\n",
@@ -75,7 +76,8 @@ async function pushImages(workshop: Workshop): Promise<string> {
 
 /** Its directory is the user's repository, and has all that commands name. */
 async function makeProject(directory: string): Promise<void> {
-  const script = `mkdir -p project src assets dist coverage; echo code | tee src/code dist/code >coverage/code; echo picture >assets/picture
+  const script =
+    `mkdir -p project src assets dist coverage; echo code | tee src/code dist/code >coverage/code; echo picture >assets/picture
     printf 'test:\\n\\t@echo tested\\n' >Makefile; cp Makefile project
     git init -q -b main; git config user.name 'A User'; git config user.email user@example.org
     git add .; git commit -qm one`;

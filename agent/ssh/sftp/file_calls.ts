@@ -2,15 +2,12 @@
  * The C library's calls on files that sftp needs: as another user, and for names of any bytes. Deno has them
  * neither so. Linux on x86_64 and arm64.
  */
+import { ARCHITECTURES } from "../../../lib/base/architecture.ts";
 import type { Account } from "../../accounts.ts";
 import { asUser } from "../../identity.ts";
 import { errnoOf, type Libc, LibcError, O_CLOEXEC, O_NOCTTY, O_NONBLOCK } from "../../libc.ts";
 
-/** arch/x86/entry/syscalls/syscall_64.tbl; include/uapi/asm-generic/unistd.h */
-const SYSCALLS = {
-  x86_64: { statx: 332n, getdents64: 217n, renameat2: 316n },
-  aarch64: { statx: 291n, getdents64: 61n, renameat2: 276n },
-}[Deno.build.arch];
+const { systemCalls: SYSCALLS, openFlags } = ARCHITECTURES[Deno.build.arch];
 
 const PATH = "buffer";
 const SYMBOLS = {
@@ -58,7 +55,7 @@ export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;
 export const O_TRUNC = 0o1000;
 export const O_APPEND = 0o2000;
-const O_DIRECTORY = 0o200000;
+const O_DIRECTORY = openFlags.directory;
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const AT_EMPTY_PATH = 0x1000;

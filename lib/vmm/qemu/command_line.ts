@@ -1,8 +1,7 @@
+import { type Architecture, ARCHITECTURES } from "../../base/architecture.ts";
 import { BangerError } from "../../base/errors.ts";
 import type { AccelerationKind, AgentTransport, Drive, KernelSpec, MachineSpec } from "../driver.ts";
 import { runtimeSockets } from "../driver.ts";
-
-export const QEMU_PROGRAM = "qemu-system-x86_64";
 
 /** As `lib/net/user` has it: one packet carries what takes 45 of 1500 bytes. */
 const USER_NETWORK_MTU = 65_520;
@@ -12,28 +11,23 @@ const AGENT_PORT_NAME = "banger.agent";
 
 /** `docs/vmm.md` says for each option why it is there and what was measured. */
 const SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
-const MACHINE = "microvm,acpi=on,pcie=off,usb=off,graphics=off,pic=on,pit=on,rtc=on,isa-serial=on";
-
-/**
- * All instructions that programs may look for, without two features that are slower than doing without them: ERMS
- * makes kernel and C library copy byte by byte, and with SMAP every copy from a program ends a translated block.
- */
-const EMULATED_CPU = "max,-erms,-smap";
 
 /** What runs the guest's instructions. */
 export interface GuestProcessor {
+  readonly architecture: Architecture;
   readonly acceleration: AccelerationKind;
   /** The host's, for software emulation, where it is known: see `timestampCounterKhz`. */
   readonly timestampCounterKhz?: number;
 }
 
 /**
- * The arguments of `qemu-system-x86_64` for a machine. Pure: the same spec gives the same arguments.
+ * The arguments of the architecture's QEMU for a machine. Pure: the same spec gives the same arguments.
  *
  * Whatever holds a path is JSON where QEMU takes JSON, else has its commas doubled, so no path can add an option.
  */
 export function qemuArguments(spec: MachineSpec, processor: GuestProcessor): string[] {
   const sockets = runtimeSockets(spec.runtimeDirectory);
+  const { machine, emulatedProcessor } = ARCHITECTURES[processor.architecture].qemu;
   return [
     ...["-name", `banger-${escapeCommas(spec.id)}`],
     ...["-nodefaults", "-no-user-config", "-no-reboot"],
@@ -41,9 +35,9 @@ export function qemuArguments(spec: MachineSpec, processor: GuestProcessor): str
     ...["-sandbox", SANDBOX],
     ...[
       "-machine",
-      `${MACHINE}${spec.transport.kind === "vhost-device-vsock" ? ",memory-backend=memory" : ""}`,
+      `${machine}${spec.transport.kind === "vhost-device-vsock" ? ",memory-backend=memory" : ""}`,
     ],
-    ...accelerationArguments(processor.acceleration),
+    ...accelerationArguments(processor.acceleration, emulatedProcessor),
     ...["-smp", `cpus=${spec.cpus}`],
     ...["-m", `size=${spec.memoryMib}M`],
     ...["-kernel", spec.kernel.vmlinuxPath],
@@ -57,28 +51,28 @@ export function qemuArguments(spec: MachineSpec, processor: GuestProcessor): str
   ];
 }
 
-function accelerationArguments(acceleration: AccelerationKind): string[] {
+function accelerationArguments(acceleration: AccelerationKind, emulatedProcessor: string): string[] {
   return acceleration === "kvm"
     ? ["-accel", "kvm", "-cpu", "host"]
-    : ["-accel", "tcg,thread=multi", "-cpu", EMULATED_CPU];
+    : ["-accel", "tcg,thread=multi", "-cpu", emulatedProcessor];
 }
 
 /**
- * What banger itself puts on every kernel's command line. `reboot=t` makes every reset a triple fault, which
- * `-no-reboot` turns into QEMU's end; `panic=-1` sends a panic down the same way at once.
+ * What banger itself puts on every kernel's command line. On x86-64 `reboot=t` makes every reset a triple fault,
+ * which `-no-reboot` turns into QEMU's end; `panic=-1` sends a panic down the same way at once.
  * Exported for tests.
  */
 export function kernelCommandLine(kernel: KernelSpec, processor: GuestProcessor): string {
+  const { kernel: own, qemu } = ARCHITECTURES[processor.architecture];
   const words = [
-    "console=ttyS0",
+    `console=${qemu.console}`,
     "quiet",
     "panic=-1",
-    "reboot=t",
+    ...own.resetWords,
     "net.ifnames=0",
     "random.trust_cpu=on",
     "cryptomgr.notests",
-    "tsc=reliable",
-    "no_timer_check",
+    ...own.clockWords,
   ];
   // Emulated, there is no speculation to guard against, and each of these costs a tenth of a second.
   if (processor.acceleration === "tcg") {

@@ -1,3 +1,4 @@
+import { ARCHITECTURES } from "../../base/architecture.ts";
 import { BangerError } from "../../base/errors.ts";
 import type { ProcessIdentity } from "../../base/host.ts";
 import { chooseAcceleration } from "../acceleration.ts";
@@ -6,20 +7,20 @@ import type { Acceleration, AgentEndpoint, Machine, MachineSpec, VmmDriver } fro
 import { runtimeSockets } from "../driver.ts";
 import { assertGuestCid, assertSocketPathFits } from "../helpers.ts";
 import { adoptMachine, endedAtOnce, startProcess, undoLaunch, waitFor } from "../launching.ts";
-import { QEMU_PROGRAM, qemuArguments } from "./command_line.ts";
+import { qemuArguments } from "./command_line.ts";
 import { type QemuHost, QemuMachine } from "./machine.ts";
 import { runQmpCommands } from "./qmp.ts";
 
 const QMP_ATTEMPT_TIMEOUT_MS = 10_000;
 
 export interface QemuDriverOptions {
-  /** Default: `qemu-system-x86_64` on PATH. */
+  /** Default: that of the host's architecture, on PATH. */
   readonly program?: string;
   /** Default: what `chooseAcceleration` finds at each launch. */
   readonly acceleration?: Acceleration;
 }
 
-/** QEMU's `microvm` machine, with KVM or software emulation. */
+/** QEMU's smallest machine (`microvm`, `virt`), with KVM or software emulation. */
 export function qemuDriver(host: QemuHost, options: QemuDriverOptions = {}): VmmDriver {
   return {
     name: "qemu",
@@ -65,15 +66,17 @@ async function launch(
 
 /** @throws {BangerError} `missing_tool` */
 export async function findQemu(
-  host: Pick<QemuHost, "processes">,
-  program: string = QEMU_PROGRAM,
+  { processes }: Pick<QemuHost, "processes">,
+  program?: string,
 ): Promise<string> {
-  const path = await host.processes.which(program);
+  const { qemu } = ARCHITECTURES[processes.architecture];
+  const name = program ?? qemu.program;
+  const path = await processes.which(name);
   if (path) return path;
   throw new BangerError(
     "missing_tool",
-    `Cannot start a machine: ${program} is not installed`,
-    "Install QEMU: apt-get install qemu-system-x86 (Debian, Ubuntu), or your distribution's package",
+    `Cannot start a machine: ${name} is not installed`,
+    `Install QEMU: apt-get install ${qemu.package} (Debian, Ubuntu), or your distribution's package`,
   );
 }
 
@@ -132,6 +135,7 @@ async function startQemu(
   }
   const khz = timestampCounterKhz(await readCpuInfo(host));
   const args = qemuArguments(spec, {
+    architecture: host.processes.architecture,
     acceleration: acceleration.kind,
     ...(khz === undefined ? {} : { timestampCounterKhz: khz }),
   });

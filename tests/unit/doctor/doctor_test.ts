@@ -39,7 +39,7 @@ async function withHome(test: (home: string, world: DoctorWorld) => Promise<void
 }
 
 function withProcesses(world: DoctorWorld, processes: Partial<Host["processes"]>): DoctorWorld {
-  return { ...world, host: { ...world.host, processes: processes as Host["processes"] } };
+  return { ...world, host: { ...world.host, processes: { ...world.host.processes, ...processes } } };
 }
 
 const severities = (findings: readonly Finding[]) => findings.map(({ severity }) => severity);

@@ -157,6 +157,7 @@ Deno.test("parseCatalog() refuses unknown keys, wrong digests, names out of orde
     source: { url: "https://a.test/b", sha256: "0".repeat(64), sizeBytes: 1 },
   };
   assert.equal(parseCatalog([entry, { ...entry, name: "b" }]).length, 2);
+  assert.equal(parseCatalog([{ ...entry, architecture: "aarch64" }, entry]).length, 2);
   for (
     const bad of [
       "text",
@@ -167,6 +168,7 @@ Deno.test("parseCatalog() refuses unknown keys, wrong digests, names out of orde
       [{ ...entry, source: { ...entry.source, extra: 1 } }],
       [{ ...entry, name: "b" }, entry],
       [entry, entry],
+      [entry, { ...entry, architecture: "aarch64" }],
     ]
   ) {
     assert.throws(() => parseCatalog(bad), isBanger("corrupt_data"));

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { Architecture } from "../../../lib/base/architecture.ts";
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { concatBytes } from "../../../lib/base/bytes.ts";
@@ -146,13 +147,21 @@ Deno.test("sniffCompression() knows formats by their first bytes", () => {
   assert.equal(sniffCompression(new Uint8Array(0)), "none");
 });
 
-async function written(image: Uint8Array): Promise<{ content: Uint8Array; sha256: string }> {
+async function written(
+  image: Uint8Array,
+  architecture: Architecture = "x86_64",
+): Promise<{ content: Uint8Array; sha256: string }> {
   let found: { content: Uint8Array; sha256: string } | undefined;
   await inTemporaryDirectory(async (directory) => {
-    const sha256 = await writeVmlinux(realHost(), image, `${directory}/vmlinux`);
+    const sha256 = await writeVmlinux(hostOf(architecture), image, `${directory}/vmlinux`);
     found = { content: await Deno.readFile(`${directory}/vmlinux`), sha256 };
   });
   return found!;
+}
+
+function hostOf(architecture: Architecture) {
+  const host = realHost();
+  return { ...host, processes: { ...host.processes, architecture } };
 }
 
 const kernel = elfExecutable();
@@ -201,5 +210,30 @@ for (
 ) {
   Deno.test(`writeVmlinux() refuses ${name}`, async () => {
     await assert.rejects(written(image), isBanger(code, message));
+  });
+}
+
+/** The header of an arm64 Image, and something behind it. */
+function arm64Image(): Uint8Array {
+  const image = new Uint8Array(4096).fill(7);
+  image.set(new TextEncoder().encode("ARM\x64"), 56);
+  return image;
+}
+
+Deno.test("writeVmlinux() for arm64 takes an Image, packed with gzip or not at all", async () => {
+  for (const image of [arm64Image(), gzipSync(arm64Image())]) {
+    assert.deepEqual((await written(image, "aarch64")).content, arm64Image());
+  }
+});
+
+for (
+  const [name, image] of [
+    ["an x86-64 kernel", kernel],
+    ["a bzImage", bzImage(gzipSync(kernel))],
+    ["an empty file", new Uint8Array(0)],
+  ] as const
+) {
+  Deno.test(`writeVmlinux() for arm64 refuses ${name}`, async () => {
+    await assert.rejects(written(image, "aarch64"), isBanger("host_unsupported", /no arm64 Image/));
   });
 }

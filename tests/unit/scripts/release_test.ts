@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { COMMANDS } from "../../../lib/cli/commands/all.ts";
 import { cliDocument, manualPages } from "../../../scripts/reference.ts";
-import { sbom } from "../../../scripts/release.ts";
+import { requireMachine, sbom } from "../../../scripts/release.ts";
 
 Deno.test("every command that is shown has a place in the reference, and a manual page", () => {
   const document = cliDocument();
@@ -45,5 +45,14 @@ Deno.test("the SBOM names every package of the lock file, with what identifies i
   assert.equal(
     document.packages[3]?.externalRefs?.[0]?.referenceLocator,
     "pkg:npm/%40hono/zod-openapi@1.6.3",
+  );
+});
+
+Deno.test("a release for another processor than its runtime's is refused, and says what names the runtime", async () => {
+  const other = Deno.build.arch === "x86_64" ? "aarch64" : "x86_64";
+  await requireMachine(Deno.execPath(), Deno.build.arch);
+  await assert.rejects(
+    requireMachine(Deno.execPath(), other),
+    new RegExp(`for another processor .*DENORT_BIN_${other.toUpperCase()} names`),
   );
 });

@@ -23,18 +23,27 @@ const CASES = [
 
 for (const [flags, device, kind, why] of CASES) {
   Deno.test(`decideAcceleration() takes ${kind} for "${flags}" with a device that is ${device}`, () => {
-    const chosen = decideAcceleration(cpuInfo(flags), device);
+    const chosen = decideAcceleration(cpuInfo(flags), device, "x86_64");
     assert.equal(chosen.kind, kind);
     assert.match(chosen.why, why);
   });
 }
 
 Deno.test("decideAcceleration() says of software emulation that it isolates nothing", () => {
-  assert.match(decideAcceleration(cpuInfo("fpu"), "usable").why, /no isolation boundary/);
+  assert.match(decideAcceleration(cpuInfo("fpu"), "usable", "x86_64").why, /no isolation boundary/);
 });
 
 Deno.test("decideAcceleration() takes software emulation where /proc/cpuinfo has no flags", () => {
-  assert.equal(decideAcceleration("processor : 0\n", "usable").kind, "tcg");
+  assert.equal(decideAcceleration("processor : 0\n", "usable", "x86_64").kind, "tcg");
+});
+
+Deno.test("decideAcceleration() asks arm64 for no flag: its /dev/kvm is there where it works", () => {
+  const info = "processor\t: 0\nFeatures\t: fp asimd evtstrm aes\n\n";
+  assert.deepEqual(decideAcceleration(info, "usable", "aarch64"), {
+    kind: "kvm",
+    why: "/dev/kvm is usable",
+  });
+  assert.equal(decideAcceleration(info, "absent", "aarch64").kind, "tcg");
 });
 
 function filesWithKvm(open: () => Promise<RandomAccessFile>, stat: FileStat | undefined) {
@@ -44,6 +53,7 @@ function filesWithKvm(open: () => Promise<RandomAccessFile>, stat: FileStat | un
       stat: () => Promise.resolve(stat),
       open,
     } as unknown as Files,
+    processes: { architecture: "x86_64" as const },
   };
 }
 const DEVICE: FileStat = { kind: "other", sizeBytes: 0, allocatedBytes: 0, mode: 0o660, uid: 0, mtimeMs: 0 };

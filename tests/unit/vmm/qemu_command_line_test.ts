@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { MachineSpec } from "../../../lib/vmm/driver.ts";
 import { kernelCommandLine, qemuArguments } from "../../../lib/vmm/qemu/command_line.ts";
 
+const X86 = { architecture: "x86_64" } as const;
 const SPEC: MachineSpec = {
   id: "0123456789abcdef",
   runtimeDirectory: "/run/user/1000/banger/vm",
@@ -23,7 +24,7 @@ function valuesOf(args: readonly string[], option: string): string[] {
 }
 
 Deno.test("qemuArguments() is exactly this for an emulated machine over virtio-serial", () => {
-  const args = qemuArguments(SPEC, { acceleration: "tcg", timestampCounterKhz: 2596122 });
+  const args = qemuArguments(SPEC, { ...X86, acceleration: "tcg", timestampCounterKhz: 2596122 });
   const file = (filename: string, readOnly: boolean) =>
     `{"driver":"file","filename":"${filename}","aio":"threads","discard":"unmap","read-only":${readOnly}}`;
   const disk = (id: string) =>
@@ -79,8 +80,22 @@ Deno.test("qemuArguments() is exactly this for an emulated machine over virtio-s
   ]);
 });
 
+Deno.test("qemuArguments() for arm64: its machine, its console, and no word that only x86-64 knows", () => {
+  const arm64 = { architecture: "aarch64" } as const;
+  const args = qemuArguments(SPEC, { ...arm64, acceleration: "tcg" });
+  assert.deepEqual(valuesOf(args, "-machine"), ["virt,gic-version=max"]);
+  assert.deepEqual(valuesOf(args, "-cpu"), ["max,pauth-impdef=on"]);
+  assert.deepEqual(valuesOf(args, "-append"), [
+    "console=ttyAMA0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on cryptomgr.notests nokaslr mitigations=off",
+  ]);
+  const x86 = qemuArguments(SPEC, { ...X86, acceleration: "tcg" });
+  const devices = (all: string[]) => [...valuesOf(all, "-device"), ...valuesOf(all, "-blockdev")];
+  assert.deepEqual(devices(args), devices(x86), "the devices are the same");
+  assert.deepEqual(valuesOf(qemuArguments(SPEC, { ...arm64, acceleration: "kvm" }), "-cpu"), ["host"]);
+});
+
 Deno.test("qemuArguments() uses the host's processor with KVM, and leaves the guest its mitigations", () => {
-  const args = qemuArguments(SPEC, { acceleration: "kvm", timestampCounterKhz: 2596122 });
+  const args = qemuArguments(SPEC, { ...X86, acceleration: "kvm", timestampCounterKhz: 2596122 });
   assert.deepEqual(valuesOf(args, "-accel"), ["kvm"]);
   assert.deepEqual(valuesOf(args, "-cpu"), ["host"]);
   const [words] = valuesOf(args, "-append");
@@ -91,7 +106,7 @@ Deno.test("qemuArguments() uses the host's processor with KVM, and leaves the gu
 
 Deno.test("qemuArguments() names an accelerator once, and none in -machine: QEMU refuses both", () => {
   for (const acceleration of ["kvm", "tcg"] as const) {
-    const args = qemuArguments(SPEC, { acceleration });
+    const args = qemuArguments(SPEC, { ...X86, acceleration });
     assert.equal(valuesOf(args, "-accel").length, 1);
     assert.doesNotMatch(valuesOf(args, "-machine")[0]!, /accel/);
   }
@@ -99,7 +114,7 @@ Deno.test("qemuArguments() names an accelerator once, and none in -machine: QEMU
 
 Deno.test("qemuArguments() gives vhost-device-vsock the guest's memory to share", () => {
   const transport = { kind: "vhost-device-vsock", cid: 7, program: "/p" } as const;
-  const args = qemuArguments({ ...SPEC, transport }, { acceleration: "tcg" });
+  const args = qemuArguments({ ...SPEC, transport }, { ...X86, acceleration: "tcg" });
   assert.match(valuesOf(args, "-machine")[0]!, /,memory-backend=memory$/);
   const [object] = valuesOf(args, "-object");
   assert.deepEqual(JSON.parse(object!), {
@@ -114,13 +129,14 @@ Deno.test("qemuArguments() gives vhost-device-vsock the guest's memory to share"
 
 Deno.test("qemuArguments() uses the kernel's vsock with the VM's CID", () => {
   const args = qemuArguments({ ...SPEC, transport: { kind: "vhost-vsock", cid: 7 } }, {
+    ...X86,
     acceleration: "kvm",
   });
   assert.ok(args.includes('{"driver":"vhost-vsock-device","guest-cid":7}'));
 });
 
 Deno.test("qemuArguments() has no network device where none is wanted", () => {
-  const args = qemuArguments({ ...SPEC, network: { mode: "none" } }, { acceleration: "tcg" });
+  const args = qemuArguments({ ...SPEC, network: { mode: "none" } }, { ...X86, acceleration: "tcg" });
   assert.ok(!args.some((arg) => arg.includes("virtio-net")));
 });
 
@@ -132,7 +148,7 @@ Deno.test("qemuArguments() lets no path add an option", () => {
     runtimeDirectory: evil,
     drives: [{ id: "root", path: `${evil}","driver":"nbd`, format: "raw", readOnly: false }],
   };
-  const args = qemuArguments(spec, { acceleration: "tcg" });
+  const args = qemuArguments(spec, { ...X86, acceleration: "tcg" });
   const doubled = evil.replaceAll(",", ",,");
   for (const value of valuesOf(args, "-chardev")) assert.ok(value.includes(doubled), value);
   assert.equal(valuesOf(args, "-name")[0], "banger-a,,debug-threads=on");
@@ -152,5 +168,5 @@ Deno.test("kernelCommandLine() tells an emulated kernel its delays, where its ti
 
 Deno.test("kernelCommandLine() puts the caller's words last, so that they win", () => {
   const kernel = { vmlinuxPath: "/k", initramfsPath: "/i", extraCommandLine: "loglevel=7 panic=5" };
-  assert.match(kernelCommandLine(kernel, { acceleration: "tcg" }), / loglevel=7 panic=5$/);
+  assert.match(kernelCommandLine(kernel, { ...X86, acceleration: "tcg" }), / loglevel=7 panic=5$/);
 });
