@@ -22,6 +22,8 @@ interface ArchitectureFacts {
     readonly resetWords: readonly string[];
     /** Words that spare the kernel looking for a clock that it can trust. */
     readonly clockWords: readonly string[];
+    /** The word that tells it the frequency of the host's counter, where an emulated guest reads that. */
+    readonly frequencyWord: string | undefined;
   };
   readonly qemu: {
     readonly program: string;
@@ -31,6 +33,8 @@ interface ArchitectureFacts {
     readonly machine: string;
     /** Of `-cpu`, emulated. */
     readonly emulatedProcessor: string;
+    /** Whether the guest finds the last disk of the command line first. */
+    readonly isDiskOrderReversed: boolean;
     /** The first serial port, as the guest's kernel calls it. */
     readonly console: string;
   };
@@ -60,7 +64,12 @@ export const ARCHITECTURES = {
     libraryDirectory: "x86_64-linux-gnu",
     muslLoader: "/lib/ld-musl-x86_64.so.1",
     compileTarget: "x86_64-unknown-linux-gnu",
-    kernel: { format: "pvh", resetWords: ["reboot=t"], clockWords: ["tsc=reliable", "no_timer_check"] },
+    kernel: {
+      format: "pvh",
+      resetWords: ["reboot=t"],
+      clockWords: ["tsc=reliable", "no_timer_check"],
+      frequencyWord: "tsc_early_khz",
+    },
     qemu: {
       program: "qemu-system-x86_64",
       package: "qemu-system-x86",
@@ -69,6 +78,7 @@ export const ARCHITECTURES = {
       // ERMS makes kernel and C library copy byte by byte, and with SMAP every copy from a program ends a
       // translated block.
       emulatedProcessor: "max,-erms,-smap",
+      isDiskOrderReversed: false,
       console: "ttyS0",
     },
     virtualizationFlags: ["vmx", "svm"],
@@ -90,13 +100,14 @@ export const ARCHITECTURES = {
     muslLoader: "/lib/ld-musl-aarch64.so.1",
     compileTarget: "aarch64-unknown-linux-gnu",
     // PSCI resets through the hypervisor, and the architected timer says its own frequency.
-    kernel: { format: "image", resetWords: [], clockWords: [] },
+    kernel: { format: "image", resetWords: [], clockWords: [], frequencyWord: undefined },
     qemu: {
       program: "qemu-system-aarch64",
       package: "qemu-system-arm",
       machine: "virt,gic-version=max",
       // Pointer authentication by QEMU's own, faster cipher.
       emulatedProcessor: "max,pauth-impdef=on",
+      isDiskOrderReversed: true,
       console: "ttyAMA0",
     },
     virtualizationFlags: [],

@@ -27,7 +27,8 @@ export interface GuestProcessor {
  */
 export function qemuArguments(spec: MachineSpec, processor: GuestProcessor): string[] {
   const sockets = runtimeSockets(spec.runtimeDirectory);
-  const { machine, emulatedProcessor } = ARCHITECTURES[processor.architecture].qemu;
+  const { machine, emulatedProcessor, isDiskOrderReversed } = ARCHITECTURES[processor.architecture].qemu;
+  const drives = isDiskOrderReversed ? spec.drives.toReversed() : spec.drives;
   return [
     ...["-name", `banger-${escapeCommas(spec.id)}`],
     ...["-nodefaults", "-no-user-config", "-no-reboot"],
@@ -47,7 +48,7 @@ export function qemuArguments(spec: MachineSpec, processor: GuestProcessor): str
     ...["-mon", "chardev=qmp,mode=control"],
     ...["-chardev", `socket,id=console,path=${escapeCommas(sockets.console)},server=off,reconnect=1`],
     ...["-serial", "chardev:console"],
-    ...deviceArguments(spec),
+    ...deviceArguments({ ...spec, drives }),
   ];
 }
 
@@ -79,17 +80,18 @@ export function kernelCommandLine(kernel: KernelSpec, processor: GuestProcessor)
     words.push("nokaslr", "mitigations=off", "rcupdate.rcu_expedited=1");
     const khz = processor.timestampCounterKhz;
     // Without it, about 1 boot in 10 on a busy host waits for its first timer tick for ever.
-    if (khz !== undefined) words.push(`tsc_early_khz=${khz}`);
+    const isKnown = khz !== undefined && own.frequencyWord !== undefined;
+    if (isKnown) words.push(`${own.frequencyWord}=${khz}`);
     // Else each processor but the first measures for some 30 ticks how long a delay is, and the first waits for it.
-    if (khz !== undefined && kernel.timerHz) words.push(`lpj=${Math.round((khz * 1000) / kernel.timerHz)}`);
+    if (isKnown && kernel.timerHz) words.push(`lpj=${Math.round((khz * 1000) / kernel.timerHz)}`);
   }
   if (kernel.extraCommandLine) words.push(kernel.extraCommandLine);
   return words.join(" ");
 }
 
 /**
- * Devices in guest order. No bus is named: QEMU hands out its virtio-mmio buses from the same list that it
- * describes to the guest, so the first disk here is /dev/vda, whichever way that list runs.
+ * Devices in the order that makes the first disk of a machine /dev/vda. No bus is named: QEMU hands out its
+ * virtio-mmio buses itself.
  */
 function deviceArguments(spec: MachineSpec): string[] {
   const args: string[] = [];
