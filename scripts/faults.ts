@@ -3,6 +3,10 @@
  * afterwards stands in `tests/faults/checks.ts`, what was found in docs/reliability.md.
  *
  * deno task faults [--rounds N] [--slice I/N] [--only create,pull,…] [--kind kill|fail|real] [--seed N] [--minutes N]
+ *   [--results FILE]
+ *
+ * With `--results` what was done is kept in the file, one line a round, and a run goes on where the last one ended;
+ * a round that had a problem is done again.
  */
 import { parseArgs } from "node:util";
 import { FAULT_ERRORS } from "../tests/faults/gate.ts";
@@ -13,44 +17,17 @@ import {
   killPlan,
   killPoints,
   type Round,
-  type RoundResult,
   seededRandom,
 } from "../tests/faults/rounds.ts";
 import { type Operation, OPERATIONS } from "../tests/faults/operations.ts";
 import { RESTART, restartEffects } from "../tests/faults/restart_rounds.ts";
+import { type Entry, entryOf, Results, summary } from "../tests/faults/results.ts";
 import { realRounds } from "../tests/faults/real_rounds.ts";
 
-interface Tally {
-  rounds: number;
-  fired: number;
-  readonly points: Set<string>;
-  readonly reconcileMs: number[];
-  readonly problems: string[];
-}
-
-const newTally = (): Tally => ({ rounds: 0, fired: 0, points: new Set(), reconcileMs: [], problems: [] });
-
-function add(tally: Tally, { round, hasFired, outcome, reconcileMs, problems }: RoundResult): void {
-  tally.rounds++;
-  if (hasFired) {
-    tally.fired++;
-    tally.points.add(round.plan.point);
-  }
-  if (reconcileMs !== undefined) tally.reconcileMs.push(reconcileMs);
-  for (const problem of problems) {
-    const text = `${JSON.stringify(round)} (${outcome}): ${problem}`;
-    tally.problems.push(text);
-    console.log(`  PROBLEM ${text}`);
-  }
-}
-
-function report(name: string, { rounds, fired, points, reconcileMs, problems }: Tally): void {
-  const sorted = reconcileMs.toSorted((a, b) => a - b);
-  const at = (share: number) => Math.round(sorted[Math.floor((sorted.length - 1) * share)] ?? 0);
-  console.log(
-    `${name}: ${points.size} points, ${rounds} rounds, ${fired} faults came about; ` +
-      `start after it ${at(0.5)} ms median, ${at(1)} ms at most; ${problems.length} problems`,
-  );
+type Plan = Round["plan"];
+interface Planned {
+  readonly key: string;
+  readonly plan: Plan;
 }
 
 const { values } = parseArgs({
@@ -62,64 +39,73 @@ const { values } = parseArgs({
     kind: { type: "string" },
     seed: { type: "string", default: String(Date.now() % 1_000_000) },
     minutes: { type: "string", default: "600" },
+    results: { type: "string" },
   },
 });
 const rounds = Number(values.rounds);
 const [slice, slices] = values.slice.split("/").map(Number) as [number, number];
 const endMs = performance.now() + Number(values.minutes) * 60_000;
-const random = seededRandom(Number(values.seed));
+const results = await Results.open(values.results, Number(values.seed));
+const random = seededRandom(results.seed);
 const isOver = () => performance.now() > endMs;
 
 /** Each slice has every point, in some of its rounds. */
-function killPlans(effects: Effects): Round["plan"][] {
+function killPlans(effects: Effects): Planned[] {
   return killPoints(effects).flatMap((point) =>
-    Array.from({ length: rounds }, (_, round) => killPlan(effects, point, round, random))
-      .filter((_, round) => round % slices === slice - 1)
+    Array.from({ length: rounds }, (_, round) => ({
+      key: `${point}, round ${round + 1}`,
+      plan: killPlan(effects, point, round, random),
+    })).filter((_, round) => round % slices === slice - 1)
   );
 }
 
 /** Each slice has every effect, with another error. */
-function isOfSlice(effects: Effects): (plan: Round["plan"]) => boolean {
+function failPlansOfSlice(effects: Effects): Planned[] {
   const points = Object.keys(effects);
-  return (plan) => {
-    if (plan.kind !== "fail") return false;
+  return failPlans(effects).flatMap((plan) => {
+    if (plan.kind !== "fail") return [];
     const error = (FAULT_ERRORS as readonly string[]).indexOf(plan.error);
-    return (points.indexOf(plan.point) + error + 1) % slices === slice - 1;
-  };
+    const isOfSlice = (points.indexOf(plan.point) + error + 1) % slices === slice - 1;
+    return isOfSlice ? [{ key: `${plan.point}, ${plan.error}`, plan }] : [];
+  });
+}
+
+async function keep(entry: Entry): Promise<void> {
+  for (const problem of entry.problems) console.log(`  PROBLEM ${entry.key} (${entry.outcome}): ${problem}`);
+  await results.add(entry);
 }
 
 /** The operation's rounds of this slice. */
 async function runOperation(arena: Arena, operation: Operation, kind: "kill" | "fail"): Promise<Arena> {
+  const group = `${operation.name}, ${kind}`;
   const effects = operation.name === RESTART.name
     ? await restartEffects(arena)
     : await arena.record(operation);
-  const plans = kind === "kill" ? killPlans(effects) : failPlans(effects).filter(isOfSlice(effects));
-  const tally = newTally();
+  const planned = (kind === "kill" ? killPlans(effects) : failPlansOfSlice(effects))
+    .map(({ key, plan }) => ({ key: `${group}: ${key}`, plan }))
+    .filter(({ key }) => !results.isDone(key));
   let current = arena;
-  for (const plan of plans) {
-    if (isOver()) {
-      console.log(`  the time is up after ${tally.rounds} rounds`);
-      break;
-    }
+  for (const { key, plan } of planned) {
+    if (isOver()) break;
     try {
-      add(tally, await current.run(operation, plan));
+      await keep(entryOf(key, group, await current.run(operation, plan)));
     } catch (thrown) {
-      tally.problems.push(`${operation.name} ${JSON.stringify(plan)}: ${thrown}`);
-      console.log(
-        `  PROBLEM the round broke: ${operation.name} ${JSON.stringify(plan)}: ${(thrown as Error).stack}`,
-      );
+      const problem = `the round broke: ${JSON.stringify(plan)}: ${(thrown as Error).stack}`;
+      await keep({ key, group, point: plan.point, hasFired: true, outcome: "broken", problems: [problem] });
       await current[Symbol.asyncDispose]();
       current = await Arena.open();
       await current.record(operation);
     }
   }
-  report(`${operation.name}, ${kind}`, tally);
-  total.push(tally);
+  report(group);
   return current;
 }
 
-const total: Tally[] = [];
-console.log(`seed ${values.seed}, slice ${slice} of ${slices}, ${rounds} rounds a point`);
+function report(group: string): void {
+  console.log(summary(group, results.all.filter((entry) => entry.group === group)));
+}
+
+console.log(`seed ${results.seed}, slice ${slice} of ${slices}, ${rounds} rounds a point`);
 const chosen = [...OPERATIONS, RESTART].filter(({ name }) =>
   !values.only || values.only.split(",").includes(name)
 );
@@ -135,10 +121,24 @@ if (values.kind !== "real") {
   }
 }
 if (values.kind === undefined || values.kind === "real") {
-  const { rounds: count, problems, lines } = await realRounds(rounds, random, isOver);
-  for (const line of lines) console.log(line);
-  total.push({ ...newTally(), rounds: count, problems: [...problems] });
+  const group = "real machine";
+  await realRounds(rounds, random, {
+    isWanted: (scenario, round) =>
+      !isOver() && round % slices === slice - 1 &&
+      !results.isDone(`${group}: ${scenario}, round ${round + 1}`),
+    done: (scenario, round, problem) =>
+      keep({
+        key: `${group}: ${scenario}, round ${round + 1}`,
+        group,
+        point: scenario,
+        hasFired: true,
+        outcome: "done",
+        problems: problem === undefined ? [] : [problem],
+      }),
+  });
+  report(group);
 }
-const problems = total.flatMap((tally) => tally.problems);
-console.log(`${total.reduce((sum, tally) => sum + tally.rounds, 0)} rounds, ${problems.length} problems`);
+const problems = results.all.flatMap((entry) => entry.problems);
+if (isOver()) console.log("the time is up");
+console.log(`${results.all.length} rounds, ${problems.length} problems`);
 Deno.exit(problems.length === 0 ? 0 : 1);

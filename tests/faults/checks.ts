@@ -9,9 +9,10 @@ import type { VmId } from "../../lib/base/names.ts";
 import { BUSY, CALM, VICTIM } from "./names.ts";
 import { host, type World } from "./world.ts";
 
-const SETTLE_MS = 10_000;
+/** Patience costs nothing where nothing is wrong, and a machine may be busy. */
+const SETTLE_MS = 60_000;
 /** More than the daemon's own time between two tries. */
-const RETRY_MS = 8000;
+const RETRY_MS = 30_000;
 /** Of a machine that runs: what must be there, and what may. */
 const SOCKETS = ["agent.sock", "console.sock", "qmp.sock", "serial.sock"];
 const MORE_SOCKETS = Object.values({ ...runtimeSockets(""), ...networkFiles("") }).map((path) =>

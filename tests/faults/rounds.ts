@@ -13,7 +13,7 @@ import {
 import { World } from "./world.ts";
 
 /** The daemon answers within that time of its start, whatever it finds. */
-const RECONCILE_MS = 5000;
+export const RECONCILE_MS = 5000;
 /** For a plan whose effect comes after the answer. */
 const LATE_MS = 300;
 
@@ -93,15 +93,18 @@ export class Arena implements AsyncDisposable {
       }
     }
     await world.kill();
-    const reconcileMs = await world.start();
-    if (reconcileMs === undefined) problems.push("the daemon does not start any more");
+    const started = await world.start();
+    if (started === undefined) problems.push("the daemon does not start any more");
     else {
-      if (reconcileMs > RECONCILE_MS) problems.push(`the daemon took ${Math.round(reconcileMs)} ms to start`);
+      if (started.ownMs > RECONCILE_MS) {
+        problems.push(`the daemon took ${Math.round(started.ownMs)} ms to start`);
+      }
       problems.push(...await this.#afterwards(operation, outcome, "after a restart"));
       await operation.cleanUp?.(world);
       problems.push(...await this.#leftovers(operation));
     }
-    return { round: { operation: operation.name, plan }, hasFired, outcome, reconcileMs, problems };
+    const round = { operation: operation.name, plan };
+    return { round, hasFired, outcome, reconcileMs: started?.ownMs, problems };
   }
 
   async #afterwards(operation: Operation, outcome: string, when: string): Promise<string[]> {
