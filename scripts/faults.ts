@@ -3,10 +3,11 @@
  * afterwards stands in `tests/faults/checks.ts`, what was found in docs/reliability.md.
  *
  * deno task faults [--rounds N] [--slice I/N] [--only create,pull,…] [--kind kill|fail|real] [--seed N] [--minutes N]
- *   [--results FILE]
+ *   [--results FILE] [--lanes N]
  *
  * With `--results` what was done is kept in the file, one line a round, and a run goes on where the last one ended;
- * a round that had a problem is done again.
+ * a round that had a problem is done again. Most of a round is waiting, so several are done side by side, each with a
+ * home and a daemon of its own.
  */
 import { parseArgs } from "node:util";
 import { FAULT_ERRORS } from "../tests/faults/gate.ts";
@@ -40,6 +41,7 @@ const { values } = parseArgs({
     seed: { type: "string", default: String(Date.now() % 1_000_000) },
     minutes: { type: "string", default: "600" },
     results: { type: "string" },
+    lanes: { type: "string", default: "2" },
   },
 });
 const rounds = Number(values.rounds);
@@ -75,30 +77,42 @@ async function keep(entry: Entry): Promise<void> {
   await results.add(entry);
 }
 
-/** The operation's rounds of this slice. */
-async function runOperation(arena: Arena, operation: Operation, kind: "kill" | "fail"): Promise<Arena> {
+/** What the operation does, on a lane that is then ready for its rounds. */
+function prepareLane(arena: Arena, operation: Operation): Promise<Effects> {
+  return operation.name === RESTART.name ? restartEffects(arena) : arena.record(operation);
+}
+
+/** The operation's rounds of this slice. @param lanes where each runs; one that broke is replaced */
+async function runOperation(lanes: Arena[], operation: Operation, kind: "kill" | "fail"): Promise<void> {
   const group = `${operation.name}, ${kind}`;
-  const effects = operation.name === RESTART.name
-    ? await restartEffects(arena)
-    : await arena.record(operation);
-  const planned = (kind === "kill" ? killPlans(effects) : failPlansOfSlice(effects))
+  const [effects] = await Promise.all(lanes.map((lane) => prepareLane(lane, operation)));
+  const planned = (kind === "kill" ? killPlans(effects!) : failPlansOfSlice(effects!))
     .map(({ key, plan }) => ({ key: `${group}: ${key}`, plan }))
     .filter(({ key }) => !results.isDone(key));
-  let current = arena;
-  for (const { key, plan } of planned) {
-    if (isOver()) break;
-    try {
-      await keep(entryOf(key, group, await current.run(operation, plan)));
-    } catch (thrown) {
-      const problem = `the round broke: ${JSON.stringify(plan)}: ${(thrown as Error).stack}`;
-      await keep({ key, group, point: plan.point, hasFired: true, outcome: "broken", problems: [problem] });
-      await current[Symbol.asyncDispose]();
-      current = await Arena.open();
-      await current.record(operation);
-    }
-  }
+  await Promise.all(
+    lanes.keys().map(async (lane) => {
+      for (let next; !isOver() && (next = planned.shift());) {
+        const { key, plan } = next;
+        try {
+          await keep(entryOf(key, group, await lanes[lane]!.run(operation, plan)));
+        } catch (thrown) {
+          const problem = `the round broke: ${JSON.stringify(plan)}: ${(thrown as Error).stack}`;
+          await keep({
+            key,
+            group,
+            point: plan.point,
+            hasFired: true,
+            outcome: "broken",
+            problems: [problem],
+          });
+          await lanes[lane]![Symbol.asyncDispose]();
+          lanes[lane] = await Arena.open();
+          await prepareLane(lanes[lane]!, operation);
+        }
+      }
+    }),
+  );
   report(group);
-  return current;
 }
 
 function report(group: string): void {
@@ -110,14 +124,14 @@ const chosen = [...OPERATIONS, RESTART].filter(({ name }) =>
   !values.only || values.only.split(",").includes(name)
 );
 if (values.kind !== "real") {
-  let arena = await Arena.open();
+  const lanes = await Promise.all(Array.from({ length: Number(values.lanes) }, () => Arena.open()));
   try {
     for (const kind of ["kill", "fail"] as const) {
       if (values.kind !== undefined && values.kind !== kind) continue;
-      for (const operation of chosen) if (!isOver()) arena = await runOperation(arena, operation, kind);
+      for (const operation of chosen) if (!isOver()) await runOperation(lanes, operation, kind);
     }
   } finally {
-    await arena[Symbol.asyncDispose]();
+    for (const lane of lanes) await lane[Symbol.asyncDispose]();
   }
 }
 if (values.kind === undefined || values.kind === "real") {

@@ -7,7 +7,7 @@ import { networkFiles, vmPaths } from "../store/paths.ts";
 import type { ImageRecord, Vm } from "../store/records.ts";
 import { type Machine, type MachineRecord, runtimeSockets } from "../vmm/driver.ts";
 import type { ChosenDriver } from "../vmm/drivers.ts";
-import { watchBoot } from "../vmm/watchdog.ts";
+import { BOOT_MARKER, HANDOVER_MARKER, watchBoot } from "../vmm/watchdog.ts";
 import { writeConfigDisk } from "./config_disk.ts";
 import { attachNetwork, detachNetwork, writeSettings } from "./network.ts";
 import { beginConsole, lastLines, readBootConsole } from "./console.ts";
@@ -87,6 +87,9 @@ async function watchOrStop(
       machine: booted.machine,
       readConsole: () => readBootConsole(host.files, consoleLog),
       isAgentUp: () => guest.isUp(booted.machine.endpoint),
+      // vhost-device-vsock 0.3.0 ends its worker, for good, at a connection that comes while the guest's driver
+      // sets its queues up: memory known, queues not ready yet.
+      askFrom: vm.spec.transport === "vhost-device-vsock" ? HANDOVER_MARKER : BOOT_MARKER,
       signal,
     });
     return outcome.kind === "up" ? "up" : { reason: outcome.reason };

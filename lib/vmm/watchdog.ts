@@ -5,23 +5,33 @@ import type { Machine } from "./driver.ts";
 /** What banger's initramfs prints first. Exported for tests. */
 export const BOOT_MARKER = "banger-init: start";
 
+/** What it prints once every driver is loaded, before the image's own init. */
+export const HANDOVER_MARKER = "banger-init: handing over";
+
+/** What a boot may cost. Wall time alone says nothing: on a crowded host a good boot takes minutes. */
 export interface BootLimits {
   /**
    * CPU time to the marker. It counts the guest's own work, so a busy host does not look like a hung guest:
-   * software emulation needs 1.3 to 2.5 s on hosts idle and crowded alike, and a kernel that spins gets there.
+   * software emulation needs 1.3 to 3 s on hosts idle and crowded alike, and a kernel that spins gets there.
    */
   readonly markerCpuMs: number;
-  /** Wall time to the marker, for a kernel that sleeps for ever. */
-  readonly markerWallMs: number;
-  /** Wall time from the marker to the agent's first answer. */
+  /** CPU time from the marker to the agent's first answer; emulated, Debian with systemd needs about 12 s. */
+  readonly agentCpuMs: number;
+  /** Wall time from the marker that the guest has in any case: its services may wait for each other. */
   readonly agentWallMs: number;
+  /** A machine that gets less than `restCpuMs` of CPU time in so long waits for nothing that will come. */
+  readonly restWallMs: number;
+  /** Above what a guest at rest costs, and below what a starved one gets. */
+  readonly restCpuMs: number;
 }
 
 /** Exported for tests. */
 export const DEFAULT_BOOT_LIMITS: BootLimits = {
   markerCpuMs: 12_000,
-  markerWallMs: 90_000,
+  agentCpuMs: 120_000,
   agentWallMs: 180_000,
+  restWallMs: 90_000,
+  restCpuMs: 2700,
 };
 
 /** What is known about a boot at one moment. */
@@ -29,8 +39,10 @@ export interface BootObservation {
   readonly elapsedMs: number;
   /** undefined: the VMM is gone. */
   readonly cpuTimeMs: number | undefined;
-  /** When the marker was first seen, on the scale of `elapsedMs`. */
-  readonly markerSeenMs: number | undefined;
+  /** When the marker was first seen, on the scale of `elapsedMs`, and the CPU time until then. */
+  readonly marker: { readonly seenMs: number; readonly cpuTimeMs: number } | undefined;
+  /** CPU time in the last `restWallMs`; undefined before it runs for so long. */
+  readonly recentCpuMs: number | undefined;
 }
 
 export type BootVerdict =
@@ -41,31 +53,49 @@ export type BootVerdict =
 
 /** Judges a boot whose agent has not answered yet. Pure. Exported for tests. */
 export function judgeBoot(observation: BootObservation, limits: BootLimits): BootVerdict {
-  const { elapsedMs, cpuTimeMs, markerSeenMs } = observation;
-  const where = markerSeenMs === undefined ? "before its init started" : "after its init started";
+  const { elapsedMs, cpuTimeMs, marker, recentCpuMs } = observation;
   if (cpuTimeMs === undefined) {
-    return {
-      kind: "dead",
-      reason: `the machine ended ${where}, ${formatDuration(elapsedMs)} after its start`,
-    };
+    const where = marker ? "after its init started" : "before its init started";
+    const when = formatDuration(elapsedMs);
+    return { kind: "dead", reason: `the machine ended ${where}, ${when} after its start` };
   }
-  if (markerSeenMs !== undefined) {
-    if (elapsedMs - markerSeenMs <= limits.agentWallMs) return { kind: "progress" };
-    return {
-      kind: "hung",
-      reason: `no answer from its agent ${formatDuration(elapsedMs - markerSeenMs)} ${where}`,
-    };
-  }
+  const isAtRest = recentCpuMs !== undefined && recentCpuMs < limits.restCpuMs;
+  return marker
+    ? judgeGuest(elapsedMs - marker.seenMs, cpuTimeMs - marker.cpuTimeMs, isAtRest, limits)
+    : judgeKernel(elapsedMs, cpuTimeMs, isAtRest, limits);
+}
+
+function judgeKernel(
+  elapsedMs: number,
+  cpuTimeMs: number,
+  isAtRest: boolean,
+  limits: BootLimits,
+): BootVerdict {
   if (cpuTimeMs > limits.markerCpuMs) {
-    return {
-      kind: "hung",
-      reason: `its kernel used ${formatDuration(cpuTimeMs)} of CPU time and did not start init`,
-    };
+    const used = formatDuration(cpuTimeMs);
+    return { kind: "hung", reason: `its kernel used ${used} of CPU time and did not start init` };
   }
-  if (elapsedMs > limits.markerWallMs) {
-    return { kind: "hung", reason: `its kernel did not start init within ${formatDuration(elapsedMs)}` };
+  if (isAtRest) {
+    const elapsed = formatDuration(elapsedMs);
+    return { kind: "hung", reason: `its kernel sleeps and did not start init within ${elapsed}` };
   }
   return { kind: "progress" };
+}
+
+/** @param elapsedMs since the marker, as `cpuTimeMs` */
+function judgeGuest(
+  elapsedMs: number,
+  cpuTimeMs: number,
+  isAtRest: boolean,
+  limits: BootLimits,
+): BootVerdict {
+  if (elapsedMs <= limits.agentWallMs) return { kind: "progress" };
+  if (!isAtRest && cpuTimeMs <= limits.agentCpuMs) return { kind: "progress" };
+  const [elapsed, used] = [formatDuration(elapsedMs), formatDuration(cpuTimeMs)];
+  return {
+    kind: "hung",
+    reason: `no answer from its agent ${elapsed} after its init started, which got ${used} of CPU time`,
+  };
 }
 
 export type BootOutcome =
@@ -75,8 +105,10 @@ export type BootOutcome =
 
 export interface BootWatch {
   readonly machine: Pick<Machine, "cpuTimeMs">;
-  /** The console's text so far. Not asked any more once the marker was in it. */
+  /** The console's text so far. Not asked any more once the agent may be asked. */
   readConsole(): Promise<string>;
+  /** What stands on the console before the agent may be asked; default: the marker. */
+  readonly askFrom?: string;
   /** Must itself give up within a second or so; a failure to reach the agent is `false`, not an error. */
   isAgentUp(): Promise<boolean>;
   readonly limits?: BootLimits;
@@ -84,6 +116,26 @@ export interface BootWatch {
 }
 
 const POLL_MS = 50;
+
+/** CPU time at moments a second apart, for as long as anybody asks about. */
+class CpuHistory {
+  readonly #windowMs: number;
+  readonly #samples: { readonly elapsedMs: number; readonly cpuTimeMs: number }[] = [];
+
+  constructor(windowMs: number) {
+    this.#windowMs = windowMs;
+  }
+
+  /** @returns what was used in the last window; undefined before there was a whole one */
+  add(elapsedMs: number, cpuTimeMs: number): number | undefined {
+    const last = this.#samples.at(-1);
+    if (!last || elapsedMs - last.elapsedMs >= 1000) this.#samples.push({ elapsedMs, cpuTimeMs });
+    const from = elapsedMs - this.#windowMs;
+    while (this.#samples[1] && this.#samples[1].elapsedMs <= from) this.#samples.shift();
+    const first = this.#samples[0]!;
+    return first.elapsedMs <= from ? cpuTimeMs - first.cpuTimeMs : undefined;
+  }
+}
 
 /**
  * Watches a machine from its start until its agent answers, or until it is clear that it won't. The
@@ -97,23 +149,28 @@ export async function watchBoot(
 ): Promise<BootOutcome> {
   const limits = watch.limits ?? DEFAULT_BOOT_LIMITS;
   const startMs = clock.monotonicMs();
-  let markerSeenMs: number | undefined;
+  const history = new CpuHistory(limits.restWallMs);
+  let marker: BootObservation["marker"];
+  let mayAsk = false;
   for (;;) {
     watch.signal?.throwIfAborted();
-    if (markerSeenMs === undefined && (await watch.readConsole()).includes(BOOT_MARKER)) {
-      markerSeenMs = clock.monotonicMs() - startMs;
-    }
-    if (markerSeenMs !== undefined && (await watch.isAgentUp())) {
-      return { kind: "up", elapsedMs: clock.monotonicMs() - startMs, markerSeenMs };
-    }
+    const text: string = mayAsk ? "" : await watch.readConsole();
     const cpuTimeMs = await watch.machine.cpuTimeMs();
     const elapsedMs = clock.monotonicMs() - startMs;
-    const verdict = judgeBoot({ elapsedMs, cpuTimeMs, markerSeenMs }, limits);
+    if (text.includes(BOOT_MARKER)) marker ??= { seenMs: elapsedMs, cpuTimeMs: cpuTimeMs ?? 0 };
+    mayAsk ||= marker !== undefined && text.includes(watch.askFrom ?? BOOT_MARKER);
+    const up = () => ({
+      kind: "up" as const,
+      elapsedMs: clock.monotonicMs() - startMs,
+      markerSeenMs: marker?.seenMs,
+    });
+    if (mayAsk && (await watch.isAgentUp())) return up();
+    const recentCpuMs = cpuTimeMs === undefined ? undefined : history.add(elapsedMs, cpuTimeMs);
+    const verdict = judgeBoot({ elapsedMs, cpuTimeMs, marker, recentCpuMs }, limits);
     if (verdict.kind === "dead") return verdict;
     if (verdict.kind === "hung") {
       // The console may be what failed, or the kernel is not ours and says nothing: the agent has the last word.
-      if (await watch.isAgentUp()) return { kind: "up", elapsedMs, markerSeenMs };
-      return verdict;
+      return await watch.isAgentUp() ? up() : verdict;
     }
     await clock.sleep(POLL_MS, watch.signal);
   }

@@ -23,7 +23,13 @@ const BUSY_STATES = ["creating", "starting", "stopping", "removing"];
 /** How the two VMs are that nobody touches. */
 export interface Bystanders {
   readonly busyPid: number;
-  readonly calmDisks: string;
+  readonly calmDisks: Disks;
+}
+
+interface Disks {
+  /** Which files they are, and when they last changed: nobody can write to one and leave that as it was. */
+  readonly identity: string;
+  readonly digest: string;
 }
 
 export async function listVms(world: World): Promise<VmView[]> {
@@ -42,14 +48,19 @@ export async function settledVms(world: World): Promise<VmView[]> {
 export async function lookAtBystanders(world: World): Promise<Bystanders> {
   const vms = await listVms(world);
   const find = (name: string) => vms.find((vm) => vm.name === name)!;
-  return { busyPid: find(BUSY).vmm!.pid, calmDisks: await digestOfDisks(world, find(CALM).id) };
+  return { busyPid: find(BUSY).vmm!.pid, calmDisks: await lookAtDisks(world, find(CALM).id) };
 }
 
-async function digestOfDisks(world: World, id: string): Promise<string> {
+/** @param known reading them is most of a round's work */
+async function lookAtDisks(world: World, id: string, known?: Disks): Promise<Disks> {
   const { directory, workDisk } = vmPaths(world.paths, id);
+  const paths = [`${directory}/root.qcow2`, workDisk];
+  const stats = await Promise.all(paths.map((path) => Deno.stat(path)));
+  const identity = JSON.stringify(stats.map(({ ino, size, mtime, ctime }) => [ino, size, mtime, ctime]));
+  if (known?.identity === identity) return known;
   const digest = createHash("sha256");
-  for (const path of [`${directory}/root.qcow2`, workDisk]) digest.update(await Deno.readFile(path));
-  return digest.digest("hex");
+  for (const path of paths) digest.update(await Deno.readFile(path));
+  return { identity, digest: digest.digest("hex") };
 }
 
 /**
@@ -88,7 +99,7 @@ async function bystanderProblems(
   const problems: string[] = [];
   if (busy.vmm?.pid !== before.busyPid) problems.push(`the running VM is ${busy.state}, of ${busy.vmm?.pid}`);
   if (calm.state !== "stopped") problems.push(`the resting VM is ${calm.state}`);
-  if (await digestOfDisks(world, calm.id) !== before.calmDisks) {
+  if ((await lookAtDisks(world, calm.id, before.calmDisks)).digest !== before.calmDisks.digest) {
     problems.push("the resting VM's disks changed");
   }
   return problems;

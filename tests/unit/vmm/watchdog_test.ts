@@ -3,56 +3,60 @@ import type { Clock } from "../../../lib/base/host.ts";
 import {
   BOOT_MARKER,
   type BootObservation,
+  type BootWatch,
   DEFAULT_BOOT_LIMITS,
+  HANDOVER_MARKER,
   judgeBoot,
   watchBoot,
 } from "../../../lib/vmm/watchdog.ts";
 
 const s = (seconds: number) => seconds * 1000;
 
+const MARKER = { seenMs: s(2), cpuTimeMs: s(1.5) };
+const boot = (elapsedS: number, cpuS: number | undefined, more: Partial<BootObservation> = {}) => ({
+  elapsedMs: s(elapsedS),
+  cpuTimeMs: cpuS === undefined ? undefined : s(cpuS),
+  marker: undefined,
+  recentCpuMs: undefined,
+  ...more,
+});
+
 const VERDICTS: readonly [string, BootObservation, string, RegExp?][] = [
-  ["just started", { elapsedMs: 0, cpuTimeMs: 0, markerSeenMs: undefined }, "progress"],
-  ["a crowded host: much wall time, little CPU time", {
-    elapsedMs: s(80),
-    cpuTimeMs: s(3),
-    markerSeenMs: undefined,
-  }, "progress"],
+  ["just started", boot(0, 0), "progress"],
+  ["a crowded host: much wall time, little CPU time", boot(80, 3), "progress"],
   [
-    "a kernel that spins",
-    { elapsedMs: s(13), cpuTimeMs: s(12.1), markerSeenMs: undefined },
-    "hung",
-    /12 s of CPU/,
-  ],
-  [
-    "a kernel that sleeps",
-    { elapsedMs: s(91), cpuTimeMs: s(2), markerSeenMs: undefined },
-    "hung",
-    /within 91 s/,
-  ],
-  ["the last moment before", { elapsedMs: s(90), cpuTimeMs: s(12), markerSeenMs: undefined }, "progress"],
-  [
-    "a guest that is busy after the marker",
-    { elapsedMs: s(100), cpuTimeMs: s(95), markerSeenMs: s(2) },
+    "a host with a hundred guests: minutes, and 3 s in the last 90",
+    boot(270, 9, { recentCpuMs: s(3) }),
     "progress",
   ],
+  ["a kernel that spins", boot(13, 12.1), "hung", /12 s of CPU/],
+  ["a kernel that sleeps", boot(91, 2.5, { recentCpuMs: s(2.5) }), "hung", /sleeps.* within 91 s/],
+  ["the last moment before", boot(90, 12), "progress"],
   [
-    "no agent",
-    { elapsedMs: s(183), cpuTimeMs: s(20), markerSeenMs: s(2) },
+    "a guest that is busy after the marker",
+    boot(100, 95, { marker: MARKER, recentCpuMs: s(88) }),
+    "progress",
+  ],
+  ["a guest that rests and may wait", boot(170, 20, { marker: MARKER, recentCpuMs: s(1) }), "progress"],
+  [
+    "no agent, and the guest rests",
+    boot(183, 20, { marker: MARKER, recentCpuMs: s(1) }),
     "hung",
     /no answer from its agent/,
   ],
   [
-    "gone before init",
-    { elapsedMs: s(1), cpuTimeMs: undefined, markerSeenMs: undefined },
-    "dead",
-    /before its init/,
+    "no agent yet, and the guest is starved",
+    boot(400, 20, { marker: MARKER, recentCpuMs: s(4) }),
+    "progress",
   ],
   [
-    "gone after init",
-    { elapsedMs: s(500), cpuTimeMs: undefined, markerSeenMs: s(2) },
-    "dead",
-    /after its init/,
+    "no agent, and the guest spins",
+    boot(200, 122, { marker: MARKER, recentCpuMs: s(90) }),
+    "hung",
+    /got 2 min/,
   ],
+  ["gone before init", boot(1, undefined), "dead", /before its init/],
+  ["gone after init", boot(500, undefined, { marker: MARKER }), "dead", /after its init/],
 ];
 
 for (const [what, observation, kind, reason] of VERDICTS) {
@@ -83,12 +87,13 @@ function manualClock(): Clock & { nowMs: number } {
 
 interface Script {
   readonly markerAtMs?: number;
+  readonly handsOverAtMs?: number;
   readonly agentAtMs?: number;
   readonly diesAtMs?: number;
   readonly cpuShare?: number;
 }
 
-function play(script: Script, signal?: AbortSignal) {
+function play(script: Script, { signal, askFrom }: Pick<BootWatch, "signal" | "askFrom"> = {}) {
   const clock = manualClock();
   const asked = { console: 0, agent: 0 };
   const reached = (atMs: number | undefined) => atMs !== undefined && clock.nowMs >= atMs;
@@ -99,15 +104,17 @@ function play(script: Script, signal?: AbortSignal) {
     },
     readConsole: () => {
       asked.console++;
-      return Promise.resolve(
-        reached(script.markerAtMs) ? `x\r\n${BOOT_MARKER} 1.2\r\n` : "[ 0.1] PCI: Fatal",
-      );
+      const lines = ["[ 0.1] PCI: Fatal"];
+      if (reached(script.markerAtMs)) lines.push(BOOT_MARKER);
+      if (reached(script.handsOverAtMs)) lines.push(`${HANDOVER_MARKER} to /sbin/init (systemd)`);
+      return Promise.resolve(lines.join("\r\n"));
     },
     isAgentUp: () => {
       asked.agent++;
       return Promise.resolve(reached(script.agentAtMs));
     },
     ...(signal ? { signal } : {}),
+    ...(askFrom ? { askFrom } : {}),
   });
   return { clock, asked, outcome };
 }
@@ -119,10 +126,29 @@ Deno.test("watchBoot() asks the agent only once the marker was seen, and the con
   assert.equal(asked.agent, 141);
 });
 
+Deno.test("watchBoot() asks no agent before the console says what it waits for", async () => {
+  const script = { markerAtMs: 2000, handsOverAtMs: 6000, agentAtMs: 9000 };
+  const { asked, outcome } = play(script, { askFrom: HANDOVER_MARKER });
+  assert.deepEqual(await outcome, { kind: "up", elapsedMs: 9000, markerSeenMs: 2000 });
+  assert.equal(asked.console, 121);
+  assert.equal(asked.agent, 61);
+});
+
 Deno.test("watchBoot() finds a spinning kernel by its CPU time", async () => {
   const { clock, outcome } = play({ cpuShare: 1 });
   assert.equal((await outcome).kind, "hung");
   assert.ok(clock.nowMs > 12_000 && clock.nowMs < 12_200, `after ${clock.nowMs} ms`);
+});
+
+Deno.test("watchBoot() finds a sleeping kernel by the CPU time that it does not use", async () => {
+  const { clock, outcome } = play({ cpuShare: 0.02 });
+  assert.equal((await outcome).kind, "hung");
+  assert.ok(clock.nowMs >= 90_000 && clock.nowMs < 91_100, `after ${clock.nowMs} ms`);
+});
+
+Deno.test("watchBoot() waits for a starved guest for as long as it gets on", async () => {
+  const { outcome } = play({ markerAtMs: 200_000, agentAtMs: 1_500_000, cpuShare: 0.05 });
+  assert.deepEqual(await outcome, { kind: "up", elapsedMs: 1_500_000, markerSeenMs: 200_000 });
 });
 
 Deno.test("watchBoot() notices at once that the machine ended", async () => {
@@ -138,6 +164,6 @@ Deno.test("watchBoot() believes an agent that answers although the console staye
 
 Deno.test("watchBoot() stops with the signal's reason", async () => {
   const reason = new Error("enough");
-  const { outcome } = play({}, AbortSignal.abort(reason));
+  const { outcome } = play({}, { signal: AbortSignal.abort(reason) });
   await assert.rejects(outcome, reason);
 });
