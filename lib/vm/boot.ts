@@ -18,8 +18,8 @@ import type { MachineState } from "./machine_state.ts";
 import { stopProcess } from "./processes.ts";
 import { attachRootDisk, detachRootDisk } from "./root_disk.ts";
 
-/** A guest that hangs at boot (docs/vmm.md) is worth a second try, not a third. */
-const BOOT_TRIES = 2;
+/** On a crowded host one boot in ten may hang (docs/vmm.md). */
+const BOOT_TRIES = 3;
 const RELAY_READY_TIMEOUT_MS = 10_000;
 const CONSOLE_TAIL_LINES = 15;
 const MAX_LOG_BYTES = 1024 * 1024;
@@ -63,7 +63,7 @@ export async function bootMachine(
     await events.add(files.events, "boot failed", `${outcome.reason}; try ${attempt} of ${BOOT_TRIES}`);
     host.log("warn", "boot failed", { vm: vm.name, attempt, reason: outcome.reason, consoleTail });
     if (attempt === BOOT_TRIES) throw bootFailure(vm, outcome.reason, consoleTail);
-    progress.note(`the boot failed (${outcome.reason}); trying once more`);
+    progress.note(`the boot failed (${outcome.reason}); trying again`);
   }
 }
 
