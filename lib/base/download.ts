@@ -90,12 +90,38 @@ async function receive(
 }
 
 /**
+ * Fetches a short text that nothing is known of.
+ *
+ * @throws {BangerError} `source_unavailable`; `corrupt_data` where it is too long; the signal's reason
+ */
+export async function fetchText(
+  { clock, http }: Pick<DownloadHost, "clock" | "http">,
+  url: string,
+  maxBytes: number,
+  signal: AbortSignal,
+): Promise<string> {
+  const stalled = new AbortController();
+  await using watch = watchForStall(clock, stalled, url);
+  const { body } = await follow(http, url, AbortSignal.any([signal, stalled.signal]));
+  const decoder = new TextDecoder();
+  let text = "";
+  let doneBytes = 0;
+  for await (const chunk of body) {
+    watch.reset();
+    doneBytes += chunk.length;
+    if (doneBytes > maxBytes) throw lies(url, `it sends more than ${maxBytes} bytes`);
+    text += decoder.decode(chunk, { stream: true });
+  }
+  return text + decoder.decode();
+}
+
+/**
  * A GET that follows redirects, never from https to http.
  *
  * @returns the answer, whose status is 200
  * @throws {BangerError} `source_unavailable`
  */
-export async function follow(http: HttpClient, url: string, signal: AbortSignal): Promise<HttpResponse> {
+async function follow(http: HttpClient, url: string, signal: AbortSignal): Promise<HttpResponse> {
   let at = url;
   for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
     const response = await http.send({ method: "GET", url: at, signal });

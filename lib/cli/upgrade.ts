@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { type DownloadHost, downloadVerified, follow } from "../base/download.ts";
+import { type DownloadHost, downloadVerified, fetchText } from "../base/download.ts";
 import { BangerError } from "../base/errors.ts";
 import type { Host, Progress } from "../base/host.ts";
 import { quote } from "../base/names.ts";
@@ -46,8 +46,8 @@ export async function findRelease(
   if (!/^https?:\/\//.test(base) || !URL.canParse(base)) {
     throw new BangerError("invalid_argument", `Cannot use ${quote(baseUrl)} as a release's address`);
   }
-  const { body } = await follow(host.http, `${base}/SHA256SUMS`, signal);
-  for (const line of (await readSmall(body)).split("\n")) {
+  const sums = await fetchText(host, `${base}/SHA256SUMS`, MAX_SUMS_BYTES, signal);
+  for (const line of sums.split("\n")) {
     const [, sha256, name, found, processor] = SUM_LINE.exec(line) ?? [];
     if (!sha256 || !name || !found || processor !== architecture) continue;
     if (version === undefined || version === found) return { version: found, url: `${base}/${name}`, sha256 };
@@ -57,18 +57,6 @@ export async function findRelease(
     `Cannot upgrade: ${base}/SHA256SUMS lists no banger ${version ? `${version} ` : ""}for ${architecture}`,
     "Choose another version, or another address: --url URL",
   );
-}
-
-async function readSmall(body: AsyncIterable<Uint8Array>): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of body) {
-    text += decoder.decode(chunk, { stream: true });
-    if (text.length > MAX_SUMS_BYTES) {
-      throw new BangerError("corrupt_data", "Cannot read SHA256SUMS: it is too long");
-    }
-  }
-  return text;
 }
 
 /** @returns whether the executable is that file already */

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { BangerError } from "../../../lib/base/errors.ts";
 import type { Files } from "../../../lib/base/host.ts";
 import type { HttpClient } from "../../../lib/base/http.ts";
 import {
@@ -96,7 +97,7 @@ Deno.test("findRelease() refuses what is no address, what lists nothing fit, wha
     const endless = { ...host, http: scriptedHttp(() => ({ body: new Uint8Array(300_000).fill(97) })) };
     await assert.rejects(
       findRelease(endless, URL, "x86_64", undefined, NEVER),
-      isBanger("corrupt_data", /too long/),
+      isBanger("corrupt_data", /sends more than 262144 bytes/),
     );
   }));
 
@@ -118,16 +119,84 @@ Deno.test("an upgrade whose download is another file, or does not run here, chan
   }
 });
 
+/** Its time passes as soon as somebody waits. */
+function hastyClock() {
+  const { clock } = realHost();
+  let nowMs = 0;
+  return {
+    ...clock,
+    monotonicMs: () => nowMs,
+    sleep(ms: number, signal?: AbortSignal) {
+      nowMs += ms;
+      return clock.sleep(1, signal);
+    },
+  };
+}
+
+for (
+  const [what, answer, code, message] of [
+    [
+      "hangs",
+      { body: text.encode(NEW.slice(0, 5)), hangs: true },
+      "source_unavailable",
+      /sends nothing for 30 s/,
+    ],
+    [
+      "redirects to plain http",
+      { status: 302, headers: { location: "http://a.test/" } },
+      "source_unavailable",
+      /redirects to/,
+    ],
+    [
+      "redirects in circles",
+      { status: 302, headers: { location: `${URL}/SHA256SUMS` } },
+      "source_unavailable",
+      /more than 5 times/,
+    ],
+    ["ends early", { body: text.encode(NEW.slice(0, 5)) }, "corrupt_data", /SHA-256/],
+    ["sends something else", { body: text.encode("<html>") }, "corrupt_data", /SHA-256/],
+    ["refuses", { status: 503 }, "source_unavailable", /503/],
+  ] as const
+) {
+  Deno.test(`an upgrade from a server that ${what} changes nothing, and says so`, () =>
+    withPlace(async ({ host, places, read, names }) => {
+      const bad = { ...host, clock: hastyClock(), http: scriptedHttp(() => answer) };
+      const progress = new RecordedProgress();
+      await assert.rejects(replaceExecutable(bad, places, RELEASE, progress, NEVER), isBanger(code, message));
+      assert.equal(await read(places.executable), OLD);
+      assert.deepEqual(await names(), ["banger"]);
+      if (code !== "source_unavailable") return;
+      await assert.rejects(findRelease(bad, URL, "x86_64", undefined, NEVER), isBanger(code, message));
+    }));
+}
+
+for (
+  const [what, error] of [
+    ["full", new BangerError("no_space", "Cannot write: no space left on the disk")],
+    ["read-only", new BangerError("permission_denied", "Cannot write: the filesystem is read-only")],
+  ] as const
+) {
+  Deno.test(`an upgrade on a disk that is ${what} changes nothing, and says so`, async () => {
+    const refuse = () => Promise.reject(error);
+    for (const call of ["open", "rename"] as const) {
+      await withPlace(async (place) => {
+        await assert.rejects(upgrade(place), isBanger(error.code));
+        assert.equal(await place.read(place.places.executable), OLD);
+        assert.deepEqual(await place.names(), ["banger"]);
+      }, { change: (files) => ({ ...files, [call]: refuse }) });
+    }
+  });
+}
+
 Deno.test("going back without an earlier one says what to do", () =>
   withPlace(async ({ host, places }) => {
     await assert.rejects(goBack(host, places), isBanger("not_found", /no earlier banger/));
   }));
 
-/** Lets the first `count` changes of the file system happen, then fails all: what a kill at that point leaves. */
-function dyingAfter(count: number, files: Files): Files {
-  let left = count;
+/** Changes of the file system happen while it lives, then all fail: what a kill at that point leaves. */
+function dyingAfter(isAlive: () => boolean, files: Files): Files {
   const mortal = <Args extends unknown[], T>(act: (...args: Args) => Promise<T>) => (...args: Args) =>
-    left-- > 0 ? act(...args) : Promise.reject(new Error("killed"));
+    isAlive() ? act(...args) : Promise.reject(new Error("killed"));
   return {
     ...files,
     open: mortal(files.open),
@@ -141,6 +210,7 @@ function dyingAfter(count: number, files: Files): Files {
 Deno.test("an upgrade that is killed at any step leaves a whole executable, and the next one cleans up", async () => {
   let finished = 0;
   for (let count = 0; count < 20; count++) {
+    let left = count;
     await withPlace(async (place) => {
       const { places, read, names, host } = place;
       const outcome = await upgrade(place).then(() => "done", () => "killed");
@@ -150,7 +220,28 @@ Deno.test("an upgrade that is killed at any step leaves a whole executable, and 
       await replaceExecutable(survivor, places, RELEASE, new RecordedProgress(), NEVER);
       assert.equal(await read(places.executable), NEW);
       assert.deepEqual(await names(), ["banger"]);
-    }, { change: (files) => dyingAfter(count, files) });
+    }, { change: (files) => dyingAfter(() => left-- > 0, files) });
+  }
+  assert.ok(finished > 0 && finished < 15, `${finished} of 20 came to their end`);
+});
+
+Deno.test("going back that is killed at any step leaves a whole executable, and the next upgrade cleans up", async () => {
+  let finished = 0;
+  for (let count = 0; count < 20; count++) {
+    let left = Infinity;
+    await withPlace(async (place) => {
+      const { host, places, read, names } = place;
+      await upgrade(place);
+      left = count;
+      const outcome = await goBack(host, places).then(() => "done", () => "killed");
+      left = Infinity;
+      assert.ok([OLD, NEW].includes(await read(places.executable)), `after ${count} steps`);
+      assert.ok([OLD, NEW].includes(await read(places.previous)), `after ${count} steps`);
+      if (outcome === "done") finished++;
+      await upgrade(place);
+      assert.equal(await read(places.executable), NEW);
+      assert.deepEqual(await names(), ["banger"]);
+    }, { change: (files) => dyingAfter(() => left-- > 0, files) });
   }
   assert.ok(finished > 0 && finished < 15, `${finished} of 20 came to their end`);
 });
