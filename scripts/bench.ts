@@ -14,11 +14,13 @@ import { parallel } from "./bench/parallel.ts";
 import { image } from "./bench/image.ts";
 import { network } from "./bench/network.ts";
 import { ext4 } from "./bench/ext4.ts";
+import { release } from "./bench/release.ts";
 import { workspace } from "./bench/workspace.ts";
 import { build } from "./build.ts";
 
 const BENCHMARKS: readonly Benchmark[] = [
   cli,
+  ...release,
   list,
   ext4,
   exec,

@@ -18,6 +18,7 @@ import { BIN_DIRECTORY, build, compileAll, stampOfCheckout } from "./build.ts";
 import { manualPages } from "./reference.ts";
 
 const root = new URL("..", import.meta.url).pathname;
+const MAX_EXECUTABLE_BYTES = 130_000_000;
 const SHELLS = ["bash", "zsh", "fish"] as const;
 
 async function output(program: string, args: readonly string[]): Promise<string> {
@@ -154,6 +155,8 @@ async function releaseFor(
   await compileAll(work, { ...stamp, ...(url === undefined ? {} : { releaseUrl: url }) }, architecture);
   const banger = `${work}/bin/banger`;
   await requireMachine(banger, architecture);
+  const { size } = await Deno.stat(banger);
+  if (size > MAX_EXECUTABLE_BYTES) throw new Error(`the executable has ${size} bytes, and may have 130 MB`);
   const name = `banger-${stamp.version}-linux-${architecture}`;
   await Deno.copyFile(banger, `${directory}/${name}`);
   const document = sbom({
