@@ -65,6 +65,8 @@ const vmmSchema = z.object({
     .describe("for VMs that ask for none; without it what the host does best (docs/vmm.md)"),
   firecracker: z.string().startsWith("/", "write an absolute path").optional()
     .describe("path of Firecracker's program; without it the one on PATH"),
+  jailer: z.boolean().optional()
+    .describe("whether Firecracker runs within its jailer, which needs root (docs/vmm.md)"),
 }).strict();
 
 const disksSchema = z.object({

@@ -207,7 +207,7 @@ function configured(
     drivers: hostDrivers(
       host,
       async () => vmmSettings(await config()),
-      ({ id }) => vmPaths(paths, id).metrics,
+      { metrics: ({ id }) => vmPaths(paths, id).metrics, jail: ({ id }) => vmPaths(paths, id).jail },
       self.uid === 0,
     ),
     trashKeepMs: async () => (await config()).trash.keep ?? TRASH_KEEP_MS,

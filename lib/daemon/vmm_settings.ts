@@ -8,7 +8,7 @@ import type { VmmSettings } from "../vmm/drivers.ts";
 
 /** What `config.toml` says of VMMs. */
 export function vmmSettings({ vmm }: Pick<ConfigFile, "vmm">): VmmSettings {
-  return { driver: vmm.driver, firecrackerProgram: vmm.firecracker };
+  return { driver: vmm.driver, firecrackerProgram: vmm.firecracker, jailer: vmm.jailer };
 }
 
 /** The guest's root user, as whom files are synced. */

@@ -134,6 +134,8 @@ export function vmPaths(paths: Pick<Paths, "vmsDirectory" | "runtimeDirectory">,
     events: `${directory}/events.jsonl`,
     knownHosts: `${directory}/known_hosts`,
     workspace: `${directory}/workspace`,
+    /** Where Firecracker's jailer builds, while the VM runs. */
+    jail: `${directory}/jail`,
     runtime,
   } as const;
 }

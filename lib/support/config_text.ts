@@ -6,7 +6,7 @@ type Toml = Parameters<typeof stringify>[0];
 /** Settings whose text says nothing about a person or a secret; of all others only the name is shown. */
 const PLAIN_TABLES: Readonly<Record<string, readonly string[]>> = {
   defaults: ["image", "kernel", "cpus", "memory", "disk", "network", "root_disk"],
-  vmm: ["driver", "firecracker"],
+  vmm: ["driver", "firecracker", "jailer"],
   disks: ["reserve"],
   agents: ["credentials"],
   network: ["allow", "dns_port"],

@@ -54,7 +54,9 @@ export async function writeSettings(deps: VmDeps, vm: Vm, machine?: MachineRecor
     forward: vm.spec.network === "user" && vm.spec.forward !== false,
     publish: [...vm.spec.publish ?? []],
     allow: [...vm.spec.allowNet ?? await deps.defaultAllowNet()],
-    agent: vm.spec.transport === "vhost-vsock" && !isFirecracker
+    agent: isFirecracker
+      ? machine.endpoint
+      : vm.spec.transport === "vhost-vsock"
       ? { kind: "vsock", cid: vsockCid(vm.number) }
       : { kind: "hybrid", path: runtimeSockets(runtime).agent },
     ...(vm.spec.network === "bridge" ? { direct: vmAddress(vm) } : {}),

@@ -5,6 +5,7 @@ import { sshPaths, vmPaths } from "../store/paths.ts";
 import type { Vm } from "../store/records.ts";
 import type { VmDeps } from "./deps.ts";
 import { stopProcess } from "./processes.ts";
+import { removeJailDirectory } from "../vmm/firecracker/jail.ts";
 import { detachRootDisk, rootDiskPath } from "./root_disk.ts";
 
 type Deps = Pick<VmDeps, "host" | "paths">;
@@ -54,6 +55,8 @@ export async function findVmProcesses({ host, paths }: Deps, id: VmId): Promise<
 export async function stopUnrecordedProcesses(deps: Deps, id: VmId): Promise<number> {
   const found = await findVmProcesses(deps, id);
   await Promise.all(found.map((process) => stopProcess(deps.host.processes, process)));
+  // Another user's, without our paths in its arguments: what runs in a jail is written down there.
+  await removeJailDirectory(deps.host, vmPaths(deps.paths, id).jail);
   return found.length;
 }
 

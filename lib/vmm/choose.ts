@@ -13,6 +13,8 @@ export interface DriverWishes {
   readonly firecrackerProgram?: string;
   readonly network: MachineNetwork["mode"];
   readonly rootFormat: Drive["format"];
+  /** Whether Firecracker is to be confined by its jailer. */
+  readonly isJailed?: boolean;
 }
 
 export interface DriverChoice {
@@ -20,6 +22,8 @@ export interface DriverChoice {
   readonly acceleration: Acceleration;
   /** For people, as in `vm show`. */
   readonly why: string;
+  /** Where Firecracker is to be confined. */
+  readonly jailerPath?: string;
 }
 
 /** What this host has. */
@@ -30,6 +34,9 @@ export interface DriverFacts {
   readonly firecrackerVersion: string | undefined;
   /** Why it can have no user-mode network here; known where one is wished. */
   readonly namespaceObstacle?: NamespaceObstacle | undefined;
+  /** Known where it is wished. */
+  readonly jailerPath?: string | undefined;
+  readonly isRoot?: boolean;
 }
 
 /**
@@ -53,7 +60,25 @@ export async function chooseDriver(
   const namespaceObstacle = isAsked && wishes.network === "user"
     ? await obstacleToNamespace(host, isRoot)
     : undefined;
-  return decideDriver(wishes, { acceleration, firecrackerPath, firecrackerVersion, namespaceObstacle });
+  const jailerPath = isAsked && wishes.isJailed ? await findJailer(host, firecrackerPath) : undefined;
+  const choice = decideDriver(wishes, {
+    acceleration,
+    firecrackerPath,
+    firecrackerVersion,
+    namespaceObstacle,
+    jailerPath,
+    isRoot,
+  });
+  return choice.driver === "firecracker" && jailerPath !== undefined ? { ...choice, jailerPath } : choice;
+}
+
+/** The two are released together, and must be of the same version: first where Firecracker lies, then on PATH. */
+async function findJailer(
+  { processes }: Pick<Host, "processes">,
+  firecrackerPath: string,
+): Promise<string | undefined> {
+  const directory = firecrackerPath.slice(0, firecrackerPath.lastIndexOf("/"));
+  return await processes.which(`${directory}/jailer`) ?? await processes.which("jailer");
 }
 
 /** As `chooseDriver`. Pure. Exported for tests. */
@@ -76,8 +101,9 @@ export function decideDriver(wishes: DriverWishes, facts: DriverFacts): DriverCh
 
 function obstacleToFirecracker(
   wishes: DriverWishes,
-  { acceleration, firecrackerPath, firecrackerVersion, namespaceObstacle }: DriverFacts,
+  facts: DriverFacts,
 ): { code: "host_unsupported" | "missing_tool"; why: string } | undefined {
+  const { acceleration, firecrackerPath, firecrackerVersion, namespaceObstacle } = facts;
   if (acceleration.kind !== "kvm") {
     return { code: "host_unsupported", why: `it needs KVM, and ${acceleration.why}` };
   }
@@ -93,6 +119,12 @@ function obstacleToFirecracker(
   }
   if (wishes.rootFormat !== "raw") {
     return { code: "host_unsupported", why: "it has no qcow2, and the root disk is an overlay" };
+  }
+  if (wishes.isJailed && !facts.isRoot) {
+    return { code: "host_unsupported", why: "its jailer (vmm.jailer) needs root" };
+  }
+  if (wishes.isJailed && facts.jailerPath === undefined) {
+    return { code: "missing_tool", why: "its jailer (vmm.jailer) is not installed" };
   }
   return undefined;
 }

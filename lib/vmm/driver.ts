@@ -121,6 +121,15 @@ export interface MachineNamespace {
   readonly hasUserNamespace: boolean;
 }
 
+/** Where a machine is confined by Firecracker's jailer. */
+export interface MachineJail {
+  /** All of it; of this machine alone. */
+  readonly directory: string;
+  /** What the machine takes for `/`. */
+  readonly root: string;
+  readonly cgroup?: string;
+}
+
 /** A running machine as it is kept on disk, enough to find it again. JSON; read back by `parseMachineRecord`. */
 export interface MachineRecord {
   readonly driver: DriverName;
@@ -135,6 +144,7 @@ export interface MachineRecord {
   readonly endpoint: AgentEndpoint;
   readonly acceleration: Acceleration;
   readonly namespace?: MachineNamespace;
+  readonly jail?: MachineJail;
 }
 
 /**

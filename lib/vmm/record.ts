@@ -1,6 +1,13 @@
 import { BangerError } from "../base/errors.ts";
 import type { ProcessIdentity } from "../base/host.ts";
-import type { Acceleration, AgentEndpoint, DriverName, MachineNamespace, MachineRecord } from "./driver.ts";
+import type {
+  Acceleration,
+  AgentEndpoint,
+  DriverName,
+  MachineJail,
+  MachineNamespace,
+  MachineRecord,
+} from "./driver.ts";
 
 /**
  * A machine record as read back from disk or database.
@@ -23,6 +30,7 @@ export function parseMachineRecord(value: unknown): MachineRecord {
     endpoint: parseEndpoint(fields.endpoint),
     acceleration: parseAcceleration(fields.acceleration),
     ...(fields.namespace === undefined ? {} : { namespace: parseNamespace(fields.namespace) }),
+    ...(fields.jail === undefined ? {} : { jail: parseJail(fields.jail) }),
   };
 }
 
@@ -54,6 +62,15 @@ function parseNamespace(value: unknown): MachineNamespace {
   const { hasUserNamespace } = fields;
   if (typeof hasUserNamespace !== "boolean") throw broken("namespace");
   return { card: text(fields, "card"), hasUserNamespace };
+}
+
+function parseJail(value: unknown): MachineJail {
+  const fields = object(value, "jail");
+  return {
+    directory: path(fields, "directory"),
+    root: path(fields, "root"),
+    ...(fields.cgroup === undefined ? {} : { cgroup: path(fields, "cgroup") }),
+  };
 }
 
 type Fields = Readonly<Record<string, unknown>>;

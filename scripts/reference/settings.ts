@@ -23,6 +23,7 @@ function takes(schema: JsonSchema): string {
   if (schema.enum) return schema.enum.map((word) => `\`"${word}"\``).join(", ");
   if (schema.type === "array") return schema.items?.type === "object" ? "tables" : "list";
   if (schema.type === "object") return "table";
+  if (schema.type === "boolean") return "`true`, `false`";
   if (schema.minimum !== undefined) return `${schema.minimum} to ${schema.maximum}`;
   return "text";
 }

@@ -1,5 +1,5 @@
 import { BangerError, reasonOf } from "../../base/errors.ts";
-import type { ProcessIdentity } from "../../base/host.ts";
+import type { CommandLine, ProcessIdentity } from "../../base/host.ts";
 import { chooseAcceleration } from "../acceleration.ts";
 import type { Acceleration, Machine, MachineNamespace, MachineSpec, VmmDriver } from "../driver.ts";
 import { runtimeSockets } from "../driver.ts";
@@ -8,6 +8,7 @@ import { adoptMachine, endedAtOnce, startProcess, undoLaunch, waitFor } from "..
 import { FirecrackerClient, FirecrackerFault } from "./client.ts";
 import { consolePathOf, firecrackerConfiguration } from "./configuration.ts";
 import { type FirecrackerHost, FirecrackerMachine } from "./machine.ts";
+import { buildJail, type JailPlan, notingItself, planJail, removeJail } from "./jail.ts";
 import { inNamespace, NAMESPACE_CARD, namespacePrograms } from "./namespace.ts";
 import { requireSupportedVersion } from "./version.ts";
 
@@ -24,6 +25,13 @@ export interface FirecrackerDriverOptions {
   readonly metricsPath?: (spec: MachineSpec) => string;
   /** Whether this process may make a network namespace without a user namespace around it. Default: no. */
   readonly isRoot?: boolean;
+  /** Confines each machine; needs root. Default: none. */
+  readonly jailer?: {
+    readonly program: string;
+    /** Of one machine alone, on the filesystem of its disks. */
+    readonly baseDirectory: (spec: MachineSpec) => string;
+    readonly cgroupRoot?: string;
+  };
 }
 
 /** Firecracker, which needs KVM, raw disks, and a namespace of its own for user-mode networking. */
@@ -42,18 +50,23 @@ async function launch(
   signal: AbortSignal,
 ): Promise<Machine> {
   signal.throwIfAborted();
-  const { api, agent } = runtimeSockets(spec.runtimeDirectory);
-  for (const path of [api, agent]) assertSocketPathFits(path);
   const acceleration = options.acceleration ?? await chooseAcceleration(host);
   requireKvm(acceleration);
   const program = await findFirecracker(host, options.program ?? FIRECRACKER_PROGRAM);
   const namespace = spec.network.mode === "user"
     ? { card: NAMESPACE_CARD, hasUserNamespace: options.isRoot !== true }
     : undefined;
+  const place = placeOf(spec, options, program);
+  const { api, agent } = place.sockets;
+  for (const path of [api, agent]) assertSocketPathFits(path);
   const started: ProcessIdentity[] = [];
   try {
-    const process = await startFirecracker(host, spec, { program, namespace }, signal, started);
-    await configureAndStart(host, options, spec, signal);
+    for (const path of [spec.logPath, consolePathOf(spec), options.metricsPath?.(spec)]) {
+      if (path !== undefined) await createFile(host, path);
+    }
+    if (place.plan) await buildJail(host, place.plan);
+    const process = await startFirecracker(host, spec, { ...place, namespace }, signal, started);
+    await configureAndStart(host, place, spec, signal);
     return new FirecrackerMachine(host, {
       driver: "firecracker",
       machineId: spec.id,
@@ -64,11 +77,62 @@ async function launch(
       endpoint: { kind: "hybrid", path: agent },
       acceleration,
       ...(namespace ? { namespace } : {}),
+      ...(place.plan ? { jail: place.plan.jail } : {}),
     });
   } catch (failure) {
     await undoLaunch(host, started, [api, agent]);
+    if (place.plan) await undoJail(host, place.plan);
     throw failure;
   }
+}
+
+/** How Firecracker is started, and what it sees where: in a jail every path is another. */
+interface Place {
+  readonly plan?: JailPlan;
+  readonly command: CommandLine;
+  readonly spec: MachineSpec;
+  readonly metricsPath?: string | undefined;
+  /** As this host sees them. */
+  readonly sockets: { readonly api: string; readonly agent: string };
+}
+
+function placeOf(spec: MachineSpec, options: FirecrackerDriverOptions, program: string): Place {
+  const metricsPath = options.metricsPath?.(spec);
+  requireInstanceId(spec.id);
+  if (!options.jailer) {
+    const sockets = runtimeSockets(spec.runtimeDirectory);
+    return {
+      command: { program, args: ["--api-sock", sockets.api, "--id", spec.id] },
+      spec,
+      metricsPath,
+      sockets,
+    };
+  }
+  const { program: jailer, baseDirectory, cgroupRoot } = options.jailer;
+  const jailing = { jailer, firecracker: program, baseDirectory: baseDirectory(spec) };
+  const plan = planJail(spec, cgroupRoot === undefined ? jailing : { ...jailing, cgroupRoot }, metricsPath);
+  const { sockets, spec: inside, metricsPath: metricsInside } = plan;
+  return {
+    plan,
+    command: notingItself(plan.command, plan.jail),
+    spec: inside,
+    metricsPath: metricsInside,
+    sockets,
+  };
+}
+
+/** Its own failure is logged: the launch's is the one to tell, and the next launch tries again. */
+async function undoJail(host: FirecrackerHost, { jail }: JailPlan): Promise<void> {
+  try {
+    await removeJail(host, jail);
+  } catch (thrown) {
+    host.log("error", "cannot remove a jail", { jail: jail.directory, reason: reasonOf(thrown) });
+  }
+}
+
+function requireInstanceId(id: string): void {
+  if (INSTANCE_ID.test(id)) return;
+  throw new BangerError("invalid_argument", `Cannot use ${JSON.stringify(id)} as a Firecracker id`);
 }
 
 function requireKvm(acceleration: Acceleration): void {
@@ -93,23 +157,19 @@ async function findFirecracker(host: FirecrackerHost, program: string): Promise<
 async function startFirecracker(
   host: FirecrackerHost,
   spec: MachineSpec,
-  { program, namespace }: { program: string; namespace: MachineNamespace | undefined },
+  { command: bare, sockets, plan, namespace }: Place & { namespace: MachineNamespace | undefined },
   signal: AbortSignal,
   started: ProcessIdentity[],
 ): Promise<ProcessIdentity> {
-  if (!INSTANCE_ID.test(spec.id)) {
-    throw new BangerError("invalid_argument", `Cannot use ${JSON.stringify(spec.id)} as a Firecracker id`);
-  }
-  const { api, agent } = runtimeSockets(spec.runtimeDirectory);
+  const { api, agent } = sockets;
   // Firecracker makes both and refuses those that exist.
   for (const path of [api, agent]) {
     if (await host.sockets.removeStaleSocket(path)) continue;
     throw new BangerError("in_use", `Cannot start machine ${spec.id}: somebody already listens on ${path}`);
   }
   const logOffset = (await host.files.stat(spec.logPath))?.sizeBytes ?? 0;
-  const bare = { program, args: ["--api-sock", api, "--id", spec.id] };
   const command = namespace
-    ? inNamespace(bare, { ...namespace, programs: await namespacePrograms(host) })
+    ? inNamespace(bare, { ...namespace, programs: await namespacePrograms(host), userId: plan?.userId })
     : bare;
   const process = await startProcess(host, "Firecracker", command, spec, logOffset);
   started.push(process);
@@ -136,21 +196,16 @@ async function startFirecracker(
 /** Everything before the start is refused after it, so the order is: logger, console, the rest, start. */
 async function configureAndStart(
   host: FirecrackerHost,
-  options: FirecrackerDriverOptions,
+  { spec: inside, metricsPath, sockets }: Place,
   spec: MachineSpec,
   signal: AbortSignal,
 ): Promise<void> {
-  const client = new FirecrackerClient(host, runtimeSockets(spec.runtimeDirectory).api, signal);
+  const client = new FirecrackerClient(host, sockets.api, signal);
   try {
     const version = requireSupportedVersion(await client.version());
-    const configuration = firecrackerConfiguration(spec, version);
-    await createFile(host, consolePathOf(spec));
-    await client.putLogger({ log_path: spec.logPath, level: "Warning", show_level: true });
-    if (options.metricsPath) {
-      const metricsPath = options.metricsPath(spec);
-      await createFile(host, metricsPath);
-      await client.putMetrics(metricsPath);
-    }
+    const configuration = firecrackerConfiguration(inside, version);
+    await client.putLogger({ log_path: inside.logPath, level: "Warning", show_level: true });
+    if (metricsPath !== undefined) await client.putMetrics(metricsPath);
     await client.putSerial(configuration.serial);
     await client.putMachineConfiguration(configuration.machine);
     await client.putBootSource(configuration.bootSource);

@@ -2,6 +2,7 @@ import { BangerError, reasonOf } from "../../base/errors.ts";
 import type { Host } from "../../base/host.ts";
 import type { AgentEndpoint, Machine, MachineRecord, MachineStatus, RawDrive } from "../driver.ts";
 import { VmmProcess } from "../vmm_process.ts";
+import { driveInJail, removeJail } from "./jail.ts";
 import type { BalloonStatistics, InstanceState } from "./api.ts";
 import { FirecrackerClient, FirecrackerFault } from "./client.ts";
 
@@ -19,14 +20,14 @@ export class FirecrackerMachine implements Machine {
   readonly endpoint: AgentEndpoint;
   readonly #client: FirecrackerClient;
   readonly #process: VmmProcess;
-  readonly #files: FirecrackerHost["files"];
+  readonly #host: FirecrackerHost;
 
   constructor(host: FirecrackerHost, record: MachineRecord) {
     this.record = record;
     this.endpoint = record.endpoint;
     this.#client = new FirecrackerClient(host, record.controlSocket);
     this.#process = new VmmProcess(host, record);
-    this.#files = host.files;
+    this.#host = host;
   }
 
   isAlive(): Promise<boolean> {
@@ -53,10 +54,11 @@ export class FirecrackerMachine implements Machine {
 
   async growDrive({ id, path }: Pick<RawDrive, "id" | "path">, sizeBytes: number): Promise<void> {
     {
-      await using file = await this.#files.open(path, { read: true, write: true });
+      await using file = await this.#host.files.open(path, { read: true, write: true });
       if (await file.sizeBytes() < sizeBytes) await file.truncate(sizeBytes);
     }
-    await this.#ask("grow a disk of", () => this.#client.refreshDrive(id, path));
+    const known = this.record.jail ? driveInJail(id) : path;
+    await this.#ask("grow a disk of", () => this.#client.refreshDrive(id, known));
   }
 
   /** As Ctrl-Alt-Del, which an init takes for a reboot, and a reboot ends Firecracker. */
@@ -78,12 +80,15 @@ export class FirecrackerMachine implements Machine {
     return await this.#ask("look at the memory of", () => this.#client.balloonStatistics());
   }
 
-  waitForExit(timeoutMs: number): Promise<boolean> {
-    return this.#process.waitForExit(timeoutMs);
+  async waitForExit(timeoutMs: number): Promise<boolean> {
+    if (!(await this.#process.waitForExit(timeoutMs))) return false;
+    if (this.record.jail) await removeJail(this.#host, this.record.jail);
+    return true;
   }
 
-  kill(): Promise<void> {
-    return this.#process.kill();
+  async kill(): Promise<void> {
+    await this.#process.kill();
+    if (this.record.jail) await removeJail(this.#host, this.record.jail);
   }
 
   async #ask<T>(verb: string, request: () => Promise<T>): Promise<T> {

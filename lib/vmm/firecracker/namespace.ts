@@ -27,7 +27,8 @@ type NamespaceHost = Pick<Host, "files" | "processes">;
 
 /**
  * Two taps and a bridge, which are a wire and nothing more: no address, no IPv6, nothing learnt, nothing that this
- * namespace's kernel would say on it. `$1` is `ip`; what follows takes the place of the shell, and with it its process.
+ * namespace's kernel would say on it. `$1` is `ip`, `$2` who may open the machine's tap; what follows takes the place
+ * of the shell, and with it its process.
  */
 const SCRIPT = `set -e
 "$1" -batch - <<END
@@ -37,12 +38,12 @@ ${tapCommands(NAMESPACE_CARD, QUEUE_FRAMES.toRelay)}
 link set dev wire mtu ${NAMESPACE_MTU} addrgenmode none
 link set dev wire up
 END
-shift
+shift 2
 exec "$@"`;
 
 function tapCommands(name: string, queueFrames: number): string {
   return [
-    `tuntap add dev ${name} mode tap`,
+    `tuntap add dev ${name} mode tap user $2`,
     `link set dev ${name} mtu ${NAMESPACE_MTU} txqueuelen ${queueFrames} addrgenmode none multicast off`,
     `link set dev ${name} master wire`,
     `link set dev ${name} type bridge_slave learning off`,
@@ -54,11 +55,16 @@ function tapCommands(name: string, queueFrames: number): string {
  * The command in a network namespace of its own, with a tap for the guest. Its process stays the one that was
  * started. Without root the namespace lies in a user namespace, in which the command has no capability left.
  *
+ * @param userId who may open the machine's tap, as the namespace knows them; its own root where nothing is said
  * @param programs absolute paths
  */
 export function inNamespace(
   command: CommandLine,
-  { hasUserNamespace, programs }: { hasUserNamespace: boolean; programs: { ip: string; unshare: string } },
+  { hasUserNamespace, programs, userId = 0 }: {
+    hasUserNamespace: boolean;
+    programs: { ip: string; unshare: string };
+    userId?: number | undefined;
+  },
 ): CommandLine {
   const user = hasUserNamespace ? ["--user", "--map-root-user"] : [];
   const drop = hasUserNamespace
@@ -67,7 +73,7 @@ export function inNamespace(
   return {
     ...command,
     program: programs.unshare,
-    args: [...user, "--net", "--", "sh", "-c", SCRIPT, "sh", programs.ip, ...drop]
+    args: [...user, "--net", "--", "sh", "-c", SCRIPT, "sh", programs.ip, `${userId}`, ...drop]
       .concat(command.program, command.args),
   };
 }

@@ -56,7 +56,10 @@ async function depsOf(bench: Bench, settings: VmmSettings = {}): Promise<VmDeps>
     drivers: hostDrivers(
       host,
       () => Promise.resolve(settings),
-      ({ id }) => vmPaths(bench.paths, id).metrics,
+      {
+        metrics: ({ id }) => vmPaths(bench.paths, id).metrics,
+        jail: ({ id }) => vmPaths(bench.paths, id).jail,
+      },
     ),
     guest: {
       ...bench.deps.guest,
@@ -212,7 +215,10 @@ Deno.test("a VM that needs or asks for QEMU gets QEMU though Firecracker is ther
 
 Deno.test("a Firecracker with known holes is not chosen, and not used where it is asked for", async () => {
   const old = withKvm(withFakeFirecracker(realOne, "v1.14.3"));
-  const drivers = hostDrivers(old, () => Promise.resolve({}), () => "/nowhere");
+  const drivers = hostDrivers(old, () => Promise.resolve({}), {
+    metrics: () => "/nowhere",
+    jail: () => "/nowhere",
+  });
   const wishes = { network: "none", rootFormat: "raw" } as const;
   const chosen = await drivers.choose(wishes);
   assert.equal(chosen.driver.name, "qemu");

@@ -2,7 +2,7 @@
  * Plays Firecracker's API: every request is checked against the official description, the documented order is
  * enforced, the documented errors are answered. Runs no guest.
  *
- * deno run -A fake_firecracker.ts --api-sock PATH --id ID
+ * deno run -A fake_firecracker.ts --api-sock PATH --id ID [--jail-root DIRECTORY]
  *
  * What was asked is appended to `<api-sock>.requests`, one JSON object a line. `<api-sock>.play` can hold JSON:
  * `version`; `faults`, by "METHOD /path", each a message; `silent`, requests that are never answered.
@@ -27,11 +27,14 @@ const PRE_BOOT =
 class Fake {
   readonly #id: string;
   readonly #play: Play;
+  /** Stands before every path: what a jailed Firecracker takes for `/`. */
+  readonly #root: string;
   readonly #puts = new Set<string>();
   #state: "Not started" | "Running" | "Paused" = "Not started";
   #console: string | undefined;
 
-  constructor(id: string, play: Play) {
+  constructor(id: string, play: Play, root: string) {
+    this.#root = root;
     this.#id = id;
     this.#play = play;
   }
@@ -78,12 +81,12 @@ class Fake {
       const key of ["path_on_host", "kernel_image_path", "initrd_path", "serial_out_path", "metrics_path"]
     ) {
       const path = body[key];
-      if (typeof path === "string" && !exists(path)) {
+      if (typeof path === "string" && !exists(`${this.#root}${path}`)) {
         return [400, { fault_message: `${path}: No such file or directory (os error 2)` }];
       }
     }
     this.#puts.add(operation);
-    if (operation === "PUT /serial") this.#console = String(body.serial_out_path);
+    if (operation === "PUT /serial") this.#console = `${this.#root}${body.serial_out_path}`;
     return [204, undefined];
   }
 
@@ -118,11 +121,13 @@ function exists(path: string): boolean {
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { "api-sock": { type: "string" }, id: { type: "string" } } });
-  const socket = values["api-sock"]!;
+  const string = { type: "string" } as const;
+  const { values } = parseArgs({ options: { "api-sock": string, id: string, "jail-root": string } });
+  const root = values["jail-root"] ?? "";
+  const socket = `${root}${values["api-sock"]}`;
   const play: Play = exists(`${socket}.play`) ? JSON.parse(await Deno.readTextFile(`${socket}.play`)) : {};
   const description = await ApiDescription.read();
-  const fake = new Fake(values.id!, play);
+  const fake = new Fake(values.id!, play, root);
   Deno.serve({ path: socket, onListen: () => {} }, async (request) => {
     const { pathname } = new URL(request.url);
     const operation = `${request.method} ${pathname}`;

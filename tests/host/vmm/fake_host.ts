@@ -5,7 +5,10 @@ const FAKE = new URL("fake_firecracker.ts", import.meta.url).pathname;
 const CPU_INFO = "processor\t: 0\nflags\t\t: fpu vmx sse2\n";
 
 const FIRECRACKER = "/opt/firecracker";
+/** A jailer's program, for `FirecrackerDriverOptions`: played by fake_jailer.py. */
+export const FAKE_JAILER = "/opt/jailer";
 const PLAYED = [Deno.execPath(), "run", "--allow-all", "--no-check", FAKE];
+const PLAYED_JAILER = ["python3", new URL("fake_jailer.py", import.meta.url).pathname, ...PLAYED, "---"];
 
 /** `firecracker` is the fake; everything else is real. */
 export function withFakeFirecracker(real: Host, version = "v1.16.1"): Host {
@@ -28,7 +31,13 @@ export function withFakeFirecracker(real: Host, version = "v1.16.1"): Host {
       // Maybe as another program's last words: one that makes its namespace first.
       startDetached(command, logPath) {
         const words = [command.program, ...command.args];
-        const [program, ...args] = words.flatMap((word) => word === FIRECRACKER ? PLAYED : word);
+        const played = (word: string, index: number) =>
+          word === FAKE_JAILER
+            ? PLAYED_JAILER
+            : word === FIRECRACKER && words[index - 1] !== "--exec-file"
+            ? PLAYED
+            : [word];
+        const [program, ...args] = words.flatMap(played);
         return real.processes.startDetached({ ...command, program: program!, args }, logPath);
       },
     },

@@ -47,6 +47,41 @@ Deno.test("every disk honours the guest's flush: the API's default would drop it
   for (const drive of made.drives) assert.equal(drive.cache_type, "Writeback");
 });
 
+Deno.test("the card of a machine in a namespace tells its MTU from 1.16 on, and is refused by nobody before", async () => {
+  const description = await ApiDescription.read();
+  const spec: MachineSpec = { ...SPEC, network: { mode: "user", mac: "52:54:00:42:00:01" } };
+  const card = { iface_id: "eth0", host_dev_name: "vm0", guest_mac: "52:54:00:42:00:01" };
+  const { network } = firecrackerConfiguration(spec, requireSupportedVersion("1.16.0"));
+  assert.deepEqual(network, { ...card, mtu: 65_520 });
+  assert.deepEqual(description.checkRequest("PUT", "/network-interfaces/eth0", network!), []);
+  assert.deepEqual(firecrackerConfiguration(spec, requireSupportedVersion("1.15.1")).network, card);
+});
+
+const REFUSED: readonly [string, Partial<MachineSpec>, string, RegExp][] = [
+  ["another transport", { transport: { kind: "virtio-serial" } }, "invalid_argument", /vsock of its own/],
+  [
+    "the host's own vsock address",
+    { transport: { kind: "firecracker-vsock", cid: 2 } },
+    "invalid_argument",
+    /CID/,
+  ],
+  [
+    "a qcow2 overlay",
+    { drives: [{ id: "root", path: "/r", format: "qcow2", backingPath: "/b", readOnly: false }] },
+    "host_unsupported",
+    /raw disks only/,
+  ],
+];
+
+for (const [what, parts, code, text] of REFUSED) {
+  Deno.test(`firecrackerConfiguration() refuses ${what}`, () => {
+    assert.throws(
+      () => firecrackerConfiguration({ ...SPEC, ...parts }, requireSupportedVersion("1.16.1")),
+      (thrown) => thrown instanceof BangerError && thrown.code === code && text.test(thrown.message),
+    );
+  });
+}
+
 /** The judge itself: it must see what is wrong, or its silence says nothing. */
 const WRONG: readonly [string, string, string, unknown, RegExp][] = [
   ["an unknown path", "PUT", "/drivez/a", {}, /no operation/],
