@@ -56,6 +56,7 @@ environment = { A = "1" }
 [vmm]
 driver = "qemu"
 firecracker = "/usr/bin/firecracker"
+jailer = true
 [disks]
 reserve = "1G"
 [[file_sync]]
