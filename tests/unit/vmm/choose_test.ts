@@ -84,7 +84,9 @@ for (
 Deno.test("hostDrivers().choose() says what to install where no VMM is, before anything is made for it", async () => {
   const host = realHost();
   const bare = { ...host, processes: { ...host.processes, which: () => Promise.resolve(undefined) } };
-  const choosing = hostDrivers(bare, () => Promise.resolve({}), () => "").choose(WISHES);
+  const choosing = hostDrivers(bare, () => Promise.resolve({}), { metrics: () => "", jail: () => "" }).choose(
+    WISHES,
+  );
   await assert.rejects(choosing, (thrown) => {
     assert.ok(thrown instanceof BangerError);
     assert.equal(thrown.code, "missing_tool");
