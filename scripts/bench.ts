@@ -9,6 +9,7 @@ import { cli } from "./bench/cli.ts";
 import { BANGER, run } from "./bench/commands.ts";
 import { create } from "./bench/disks.ts";
 import { exec } from "./bench/exec.ts";
+import { kernel } from "./bench/kernel.ts";
 import { list } from "./bench/list.ts";
 import { parallel } from "./bench/parallel.ts";
 import { image } from "./bench/image.ts";
@@ -25,6 +26,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   ext4,
   exec,
   boot,
+  kernel,
   parallel,
   ...create,
   ...image,

@@ -1,8 +1,9 @@
 /**
  * Builds banger's own guest kernel from Debian's kernel source package, everything that a guest needs built in.
  *
- * deno task kernel:build [--jobs N]
+ * deno task kernel:build [--jobs N] [--arch x86_64|arm64 --configure-only]
  *
+ * With --configure-only the configuration is made and checked, and nothing is compiled: all there is for arm64.
  * The result, build/kernel/banger/, is what `banger kernel import NAME --from` takes. The same source package and
  * the same compiler give the same bytes.
  */
@@ -11,7 +12,9 @@ import { AptFetcher } from "../../lib/kernel/apt.ts";
 import { realHost } from "../../lib/sys/host.ts";
 
 const root = new URL("../..", import.meta.url).pathname;
-const FRAGMENT = `${root}scripts/kernel/guest.config`;
+/** As the kernel's own ARCH; what they have in common is guest.config. */
+const ARCHITECTURES = ["x86_64", "arm64"] as const;
+type Architecture = typeof ARCHITECTURES[number];
 const SOURCE_PACKAGE = "linux-source-6.1";
 /** command:Debian package, beside what scripts/dev installs. */
 const TOOLS = [
@@ -96,25 +99,33 @@ async function fetchSource(work: string): Promise<{ directory: string; version: 
   return { directory, version: found.version };
 }
 
-async function configure(source: string): Promise<void> {
-  await run("make", ["-s", "allnoconfig"], source, { KCONFIG_ALLCONFIG: FRAGMENT });
-  const unmet = unmetOptions(
-    await Deno.readTextFile(FRAGMENT),
-    await Deno.readTextFile(`${source}/.config`),
-  );
+/** @returns where the configuration is */
+async function configure(source: string, arch: Architecture, work: string): Promise<string> {
+  const parts = ["guest", arch].map((name) => Deno.readTextFile(`${root}scripts/kernel/${name}.config`));
+  const fragment = (await Promise.all(parts)).join("\n");
+  const fragmentPath = `${work}/${arch}.fragment`;
+  await Deno.writeTextFile(fragmentPath, fragment);
+  // That of another architecture must not get in the way of what is compiled in the same tree.
+  const path = arch === "x86_64" ? `${source}/.config` : `${work}/${arch}.config`;
+  await run("make", ["-s", `ARCH=${arch}`, "allnoconfig"], source, {
+    KCONFIG_ALLCONFIG: fragmentPath,
+    KCONFIG_CONFIG: path,
+  });
+  const unmet = unmetOptions(fragment, await Deno.readTextFile(path));
   if (unmet.length > 0) throw new Error(`the configuration lacks what it needs:\n  ${unmet.join("\n  ")}`);
+  return path;
 }
 
 async function collect(source: string, version: string, target: string): Promise<void> {
   await Deno.remove(target, { recursive: true }).catch(() => {}); // there may be none yet
   const release = (await Deno.readTextFile(`${source}/include/config/kernel.release`)).trim();
   const modules = `${target}/lib/modules/${release}`;
-  await Deno.mkdir(modules, { recursive: true });
+  await Deno.mkdir(target, { recursive: true });
+  // What depmod writes, the import makes itself.
+  const install = [`INSTALL_MOD_PATH=${target}`, "INSTALL_MOD_STRIP=1", "DEPMOD=true", "modules_install"];
+  await run("make", ["-s", ...install], source);
+  for (const link of ["build", "source"]) await Deno.remove(`${modules}/${link}`);
   await run("objcopy", ["--strip-all", "--remove-section=.comment", "vmlinux", `${target}/vmlinux`], source);
-  for (const list of ["modules.order", "modules.builtin", "modules.builtin.modinfo"]) {
-    const bytes = await Deno.readFile(`${source}/${list}`).catch(() => new Uint8Array(0));
-    await Deno.writeFile(`${modules}/${list}`, bytes);
-  }
   await Deno.copyFile(`${source}/.config`, `${target}/config`);
   const metadata = {
     kernel: "vmlinux",
@@ -126,13 +137,32 @@ async function collect(source: string, version: string, target: string): Promise
   console.log(`kernel: ${release} in ${target}; try it: banger kernel import banger --from ${target}`);
 }
 
+function parseArchitecture(text: string, isConfiguredOnly: boolean): Architecture {
+  const known = ARCHITECTURES.find((architecture) => architecture === text);
+  if (known === undefined) throw new Error(`"${text}" is none of ${ARCHITECTURES.join(", ")}`);
+  if (known === "x86_64" || isConfiguredOnly) return known;
+  throw new Error(`a kernel for ${known} is not compiled here: add --configure-only`);
+}
+
 async function main(): Promise<void> {
-  const { values } = parseArgs({ args: Deno.args, options: { jobs: { type: "string" } } });
+  const { values } = parseArgs({
+    args: Deno.args,
+    options: {
+      "jobs": { type: "string" },
+      "arch": { type: "string", default: "x86_64" },
+      "configure-only": { type: "boolean", default: false },
+    },
+  });
+  const arch = parseArchitecture(values.arch, values["configure-only"]);
   await requireTools();
   const work = `${root}build/kernel-work`;
   await Deno.mkdir(work, { recursive: true });
   const { directory, version } = await fetchSource(work);
-  await configure(directory);
+  const configuration = await configure(directory, arch, work);
+  if (values["configure-only"]) {
+    console.log(`kernel: ${configuration} has everything that guest.config and ${arch}.config ask for`);
+    return;
+  }
   const jobs = values.jobs ?? String(navigator.hardwareConcurrency);
   await run("make", ["-s", `-j${jobs}`, "vmlinux", "modules"], directory);
   await collect(directory, version, `${root}build/kernel/banger`);
