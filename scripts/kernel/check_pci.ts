@@ -76,7 +76,7 @@ function qemuArguments(vmlinux: string, directory: string): string[] {
     ...["-serial", "stdio", "-qmp", `unix:${directory}/qmp.sock,server=on,wait=off`],
     ...["-blockdev", "driver=null-co,node-name=disk,size=1048576,read-zeroes=on"],
     ...["-device", "virtio-blk-pci,drive=disk", "-device", "virtio-rng-pci"],
-    ...["-netdev", "hubport,id=net,hubid=0", "-device", "virtio-net-pci,netdev=net"],
+    ...["-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net"],
     ...["-device", "virtio-balloon-pci", "-object", "memory-backend-ram,id=more,size=512M"],
     ...["-device", `virtio-mem-pci,memdev=more,requested-size=${PLUGGED_MIB}M`],
   ];

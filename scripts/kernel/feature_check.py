@@ -152,7 +152,6 @@ def vsock():
     server.bind((socket.VMADDR_CID_ANY, 5123))
     server.listen(1)
     client = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
-    client.setsockopt(socket.AF_VSOCK, 6, struct.pack("ll", 60, 0))  # SO_VM_SOCKETS_CONNECT_TIMEOUT
     client.connect((1, 5123))
     accepted, (cid, _) = server.accept()
     client.sendall(b"over vsock")
