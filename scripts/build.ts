@@ -127,7 +127,15 @@ async function compile(
     `${directory}/bin/${executable.name}`,
     entry,
     buildStampArgument(stamp),
-  ], runtimeFor(architecture));
+  ], runtimeFor(architecture)).catch((thrown) => {
+    if (architecture === Deno.build.arch || Deno.env.get(runtimeVariable(architecture))) throw thrown;
+    const hint = `name a denort ${Deno.version.deno} for it in ${runtimeVariable(architecture)}`;
+    throw new Error(`Deno cannot fetch its runtime for ${architecture}: ${hint}`, { cause: thrown });
+  });
+}
+
+function runtimeVariable(architecture: Architecture): string {
+  return `DENORT_BIN_${architecture.toUpperCase()}`;
 }
 
 /**
@@ -136,8 +144,7 @@ async function compile(
  */
 function runtimeFor(architecture: Architecture): Record<string, string> {
   if (architecture === Deno.build.arch) return {};
-  const path = Deno.env.get(`DENORT_BIN_${architecture.toUpperCase()}`);
-  return { DENORT_BIN: path ?? "" };
+  return { DENORT_BIN: Deno.env.get(runtimeVariable(architecture)) ?? "" };
 }
 
 /** Cuts an executable's tail into companions/, where `banger` includes it from. */
