@@ -10,7 +10,7 @@ import { BIN_DIRECTORY, build } from "./build.ts";
 const OUTPUT = new URL("../docs/recording.svg", import.meta.url).pathname;
 const COMMANDS = [
   "banger vm run --name dev -- make test",
-  "banger vm exec dev -- sh -c 'uname -sr; systemctl is-system-running --wait'",
+  "banger vm exec dev -- uname -srm",
   "banger vm exec dev -w /root/repo -- sh -c 'echo \"works in a VM\" >>notes'",
   "banger vm workspace export dev --apply",
   "git diff --stat",
