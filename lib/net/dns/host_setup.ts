@@ -94,12 +94,12 @@ export function linkCommands(facts: Pick<SetupFacts, "address" | "port" | "uid">
   ];
 }
 
-/** systemd.service(5). */
+/** systemd.service(5). No `Requires`: systemd-resolved keeps what it knows of links over a restart of its own. */
 function unitText(facts: Pick<SetupFacts, "address" | "port" | "uid">): string {
   return `# Written by banger dns install: leads names of VMs to banger's name server.
 [Unit]
 Description=Names of banger's VMs for systemd-resolved
-Requires=systemd-resolved.service
+Wants=systemd-resolved.service
 After=systemd-resolved.service
 
 [Service]

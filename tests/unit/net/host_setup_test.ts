@@ -26,7 +26,7 @@ Deno.test("systemd-resolved: a link of our own gets .vm, and nothing else, now a
     # Written by banger dns install: leads names of VMs to banger's name server.
     [Unit]
     Description=Names of banger's VMs for systemd-resolved
-    Requires=systemd-resolved.service
+    Wants=systemd-resolved.service
     After=systemd-resolved.service
 
     [Service]
