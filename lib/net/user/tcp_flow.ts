@@ -12,13 +12,11 @@ import type { Connection } from "../../base/host.ts";
 import { ReceiveQueue, SendQueue } from "./byte_queues.ts";
 import { add, difference, type FlowEnds, type SegmentSender } from "./segments.ts";
 import { type Segment, TCP_FLAG } from "./packets.ts";
+import { RetransmissionTimer } from "./retransmission_timer.ts";
 
 export const WINDOW_SHIFT = 7;
 /** Where a guest's SYN names none (RFC 9293, section 3.7.1). */
 const DEFAULT_MSS = 536;
-const FIRST_TIMEOUT_MS = 1000;
-const MOST_TIMEOUT_MS = 16_000;
-const MAX_TIMEOUTS = 8;
 /** Segments at a time, so that one connection does not keep the link from the others. */
 const BURST = 4;
 const DUPLICATES_FOR_RETRANSMISSION = 3;
@@ -41,12 +39,11 @@ export class TcpFlow implements Connection, FlowEnds {
   #highest: number;
   #window = 0;
   #guestShift = 0;
+  #hasMetOlder = false;
   #finQueued = false;
   #finAcknowledged = false;
   #duplicates = 0;
-  #lastAcknowledgedAtMs: number;
-  #timeoutMs = FIRST_TIMEOUT_MS;
-  #timeouts = 0;
+  readonly #timer: RetransmissionTimer;
   // From the guest.
   readonly #received = new ReceiveQueue();
   #expected = 0;
@@ -70,7 +67,7 @@ export class TcpFlow implements Connection, FlowEnds {
     this.#unacknowledged = crypto.getRandomValues(new Uint32Array(1))[0]!;
     this.#next = this.#unacknowledged;
     this.#highest = this.#next;
-    this.#lastAcknowledgedAtMs = sender.now();
+    this.#timer = new RetransmissionTimer(sender.now());
     this.#state = syn ? "asked" : "opening";
     if (syn) this.#takeSyn(syn);
     this.#opened.promise.catch(() => {}); // who waits for it hears of it
@@ -103,7 +100,8 @@ export class TcpFlow implements Connection, FlowEnds {
       else this.#oweAcknowledgement = true;
       return;
     }
-    if (!(segment.flags & TCP_FLAG.ack) || this.#state === "opening") return;
+    if (!(segment.flags & TCP_FLAG.ack)) return;
+    if (this.#state === "opening") return this.#endOlder(segment);
     if (!this.#takeAcknowledgement(segment)) return;
     this.#takeData(segment);
     this.#endIfDone();
@@ -126,16 +124,11 @@ export class TcpFlow implements Connection, FlowEnds {
     if (this.#state === "over") return;
     const isWaiting = this.#next !== this.#unacknowledged ||
       (this.#queue.sizeBytes > 0 && this.#state === "open");
-    if (!isWaiting) {
-      this.#lastAcknowledgedAtMs = nowMs;
-      return;
-    }
-    if (nowMs - this.#lastAcknowledgedAtMs < this.#timeoutMs) return;
-    this.#lastAcknowledgedAtMs = nowMs;
-    this.#timeoutMs = Math.min(2 * this.#timeoutMs, MOST_TIMEOUT_MS);
+    if (!isWaiting) return this.#timer.rest(nowMs);
     // A guest whose window is closed answers each probe: it may do so for ever.
-    if (this.#window > 0 || this.#state !== "open") this.#timeouts++;
-    if (this.#timeouts > MAX_TIMEOUTS) return this.#fail("the guest does not answer", true);
+    const expires = this.#timer.expires(nowMs, this.#window > 0 || this.#state !== "open");
+    if (expires === "no") return;
+    if (expires === "for good") return this.#fail("the guest does not answer", true);
     if (this.#state !== "open") return this.open();
     this.#next = this.#unacknowledged;
     if (this.#window === 0 && this.#queue.sizeBytes > 0) this.#sendPart(1);
@@ -197,8 +190,19 @@ export class TcpFlow implements Connection, FlowEnds {
     return this.#state === "opening" || this.#shift > 0;
   }
 
+  /**
+   * Resets what the guest, which closed it first, keeps for a minute of a connection before, by the same ports (RFC 9293,
+   * section 3.10.7.3). The SYN goes again at once, but no more than once: the timer does the rest.
+   */
+  #endOlder({ acknowledgement: sequence }: Segment): void {
+    if (sequence === this.#next) return;
+    this.#sender.send(this, { flags: TCP_FLAG.rst, sequence, acknowledgement: 0, window: 0 });
+    if (!this.#hasMetOlder) this.open();
+    this.#hasMetOlder = true;
+  }
+
   #takeSynAnswer(segment: Segment): void {
-    if (segment.acknowledgement !== this.#next) return;
+    if (segment.acknowledgement !== this.#next) return this.#endOlder(segment);
     this.#takeSyn(segment);
     this.#setOpen();
     this.#oweAcknowledgement = true;
@@ -214,9 +218,7 @@ export class TcpFlow implements Connection, FlowEnds {
 
   #progress(): void {
     this.#duplicates = 0;
-    this.#timeouts = 0;
-    this.#timeoutMs = FIRST_TIMEOUT_MS;
-    this.#lastAcknowledgedAtMs = this.#sender.now();
+    this.#timer.progress(this.#sender.now());
   }
 
   /** Only a reset at the place that we expect counts, or one of our SYN (RFC 9293, section 3.10.7). */
