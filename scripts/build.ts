@@ -22,6 +22,9 @@ const SOURCES = [
   "scripts/build.ts",
 ];
 
+/** Of `deno task kernel:build`, which takes an hour and may be running. */
+const KERNEL_DIRECTORIES = ["kernel", "kernel-work"];
+
 export const BIN_DIRECTORY = `${root}build/bin`;
 
 async function output(program: string, args: string[], env: Record<string, string> = {}): Promise<string> {
@@ -162,8 +165,10 @@ export async function build({ force = false } = {}): Promise<boolean> {
   const digestPath = `${root}build/inputs.sha256`;
   const built = await Deno.readTextFile(digestPath).catch(() => "");
   if (!force && built === digest) return false;
-  await Deno.remove(`${root}build`, { recursive: true }).catch(() => {});
   await Deno.mkdir(`${root}build`, { recursive: true });
+  for await (const { name } of Deno.readDir(`${root}build`)) {
+    if (!KERNEL_DIRECTORIES.includes(name)) await Deno.remove(`${root}build/${name}`, { recursive: true });
+  }
   for (const executable of EXECUTABLES) await bundle(executable);
   await compileAll(`${root}build`, await stampOfCheckout());
   await Deno.writeTextFile(digestPath, digest);
