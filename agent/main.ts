@@ -10,6 +10,7 @@ import { reasonOf } from "../lib/base/errors.ts";
 import type { Connection, Log } from "../lib/base/host.ts";
 import { MuxGuest } from "../lib/guest/wire/mux_guest.ts";
 import { AGENT_PORT } from "../lib/guest/wire/protocol.ts";
+import { loadBalloonLater } from "./balloon.ts";
 import { growDisks } from "./disks.ts";
 import { openLibc } from "./libc.ts";
 import { acceptAll, listenUnix, listenVsock } from "./listeners.ts";
@@ -50,6 +51,7 @@ async function main(socketPath: string): Promise<void> {
     isPrepared = true;
     await libc.prepare().catch((failure) => log("error", "a call of the C library is missing", { failure }));
     growDisks(libc, log);
+    loadBalloonLater(descriptors, log);
     await sessions.recover().catch((failure) =>
       log("error", "cannot look for earlier sessions", { failure })
     );

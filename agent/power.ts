@@ -6,7 +6,7 @@ import { SIGNALS } from "../lib/guest/wire/exec.ts";
 import { exitOf } from "./spawn.ts";
 import { openStreams } from "./streams.ts";
 
-const BUSYBOX = "/run/banger/bin/busybox";
+export const BUSYBOX = "/run/banger/bin/busybox";
 
 /**
  * Starts a clean shutdown by whatever runs this guest: systemd; the busybox that banger's initramfs left,
@@ -27,7 +27,10 @@ export async function powerOff(descriptors: Descriptors, log: Log): Promise<void
 }
 
 /** @returns its exit code; undefined where it did not start or a signal ended it */
-async function runQuietly(descriptors: Descriptors, argv: readonly string[]): Promise<number | undefined> {
+export async function runQuietly(
+  descriptors: Descriptors,
+  argv: readonly string[],
+): Promise<number | undefined> {
   const streams = openStreams(descriptors, {});
   try {
     const { libc, poller } = descriptors;

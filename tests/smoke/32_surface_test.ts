@@ -67,6 +67,19 @@ Deno.test("one VM over its life", async (t) => {
     await refused(["vm", "stats", "nobody"], 3, /Cannot find VM nobody/);
   });
 
+  await t.step("memory that the guest is done with goes back to the host", async () => {
+    const used = async () =>
+      (JSON.parse(await ok(["ps", "--latest", "--json"])) as { memoryUsedBytes: number }[])[0]!
+        .memoryUsedBytes;
+    const before = await used();
+    const busybox = "/run/banger/bin/busybox";
+    await exec(busybox, "dd", "if=/dev/zero", "of=/dev/shm/filled", "bs=1M", "count=160");
+    const filled = await used();
+    assert.ok(filled - before > 120 * 2 ** 20, `${before}, then ${filled}`);
+    await exec(busybox, "rm", "/dev/shm/filled");
+    await until(async () => filled - await used() > 100 * 2 ** 20, "the host has it again");
+  });
+
   await t.step("health tells versions, and by its code whether all is well", async () => {
     assert.match(
       await ok(["vm", "health", "s"]),

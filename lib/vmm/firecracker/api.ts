@@ -46,6 +46,8 @@ export interface Balloon {
   readonly deflate_on_oom: boolean;
   /** 0: no statistics. */
   readonly stats_polling_interval_s?: number;
+  /** The guest says which memory is free, and it goes back to the host. */
+  readonly free_page_reporting?: boolean;
 }
 
 export interface Logger {

@@ -12,12 +12,15 @@ import type {
   Vsock,
 } from "./api.ts";
 import { NAMESPACE_MTU, NAMESPACE_TAP } from "./namespace.ts";
-import { canLimitConsole, canSayMtu, type Version } from "./version.ts";
+import { canLimitConsole, canReportFreePages, canSayMtu, type Version } from "./version.ts";
 
 /** The API's own limit. */
 const MAX_CPUS = 32;
 /** A guest that floods its console fills its host's disk no faster than 1 MiB at first, then 4 KiB/s. */
 const CONSOLE_LIMIT = { size: 65_536, refill_time: 16_000, one_time_burst: 1_048_576 } as const;
+
+/** Memory can be asked back later, and the guest takes it again before it kills a process. */
+const EMPTY_BALLOON = { amount_mib: 0, deflate_on_oom: true, stats_polling_interval_s: 5 } as const;
 
 /** Everything that is put before the start, in guest order where there is one. */
 export interface Configuration {
@@ -49,8 +52,7 @@ export function firecrackerConfiguration(spec: MachineSpec, version: Version): C
     drives: spec.drives.map(driveOf),
     ...(network ? { network } : {}),
     vsock: vsockOf(spec),
-    // Empty; memory can be asked back later, and the guest takes it again before it kills a process.
-    balloon: { amount_mib: 0, deflate_on_oom: true, stats_polling_interval_s: 5 },
+    balloon: canReportFreePages(version) ? { ...EMPTY_BALLOON, free_page_reporting: true } : EMPTY_BALLOON,
   };
 }
 

@@ -63,6 +63,9 @@ export async function readProgramVersion(
   return /^Firecracker (v?\S+)/.exec(stdout)?.[1] ?? "";
 }
 
+/** Known to be there in 1.16, whose description names it. */
+export const canReportFreePages = canLimitConsole;
+
 /** Telling the guest its card's MTU came with 1.16. */
 export const canSayMtu = canLimitConsole;
 

@@ -120,6 +120,8 @@ function deviceArguments(spec: MachineSpec): string[] {
     addDevice("virtio-net-device", { netdev: "net0", mac: spec.network.mac });
   }
   addDevice("virtio-rng-device", {});
+  // Empty for ever: it is there for the guest to say which memory is free, which goes back to the host.
+  addDevice("virtio-balloon-device", { id: "balloon0", "free-page-reporting": true });
   addTransport(spec, args, addDevice);
   return args;
 }

@@ -72,6 +72,7 @@ Deno.test("qemuArguments() is exactly this for an emulated machine over virtio-s
       '{"driver":"virtio-net-device","netdev":"net0","mac":"52:54:00:00:00:01","host_mtu":65520}',
     ],
     ...["-device", '{"driver":"virtio-rng-device"}'],
+    ...["-device", '{"driver":"virtio-balloon-device","id":"balloon0","free-page-reporting":true}'],
     "-chardev",
     "socket,id=agent,path=/run/user/1000/banger/vm/serial.sock,server=off,reconnect=1",
     ...["-device", '{"driver":"virtio-serial-device","id":"serial0"}'],
