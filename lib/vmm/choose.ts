@@ -69,7 +69,8 @@ export async function chooseDriver(
     jailerPath,
     isRoot,
   });
-  return choice.driver === "firecracker" && jailerPath !== undefined ? { ...choice, jailerPath } : choice;
+  if (choice.driver !== "firecracker" || jailerPath === undefined) return choice;
+  return { ...choice, why: `${choice.why}; it runs in its jailer`, jailerPath };
 }
 
 /** The two are released together, and must be of the same version: first where Firecracker lies, then on PATH. */
