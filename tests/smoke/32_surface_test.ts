@@ -71,11 +71,10 @@ Deno.test("one VM over its life", async (t) => {
     const used = async () =>
       (JSON.parse(await ok(["ps", "--latest", "--json"])) as { memoryUsedBytes: number }[])[0]!
         .memoryUsedBytes;
-    const before = await used();
     const busybox = "/run/banger/bin/busybox";
     await exec(busybox, "dd", "if=/dev/zero", "of=/dev/shm/filled", "bs=1M", "count=160");
     const filled = await used();
-    assert.ok(filled - before > 120 * 2 ** 20, `${before}, then ${filled}`);
+    assert.ok(filled > 160 * 2 ** 20, `${filled}`);
     await exec(busybox, "rm", "/dev/shm/filled");
     await until(async () => filled - await used() > 100 * 2 ** 20, "the host has it again");
   });
