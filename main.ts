@@ -54,6 +54,17 @@ function guestAccess(host: Host): GuestAccess {
       const { sessionsOfGuest } = await import("./lib/guest/client/session_client.ts");
       return sessionsOfGuest(host, endpoint);
     },
+    files(endpoint, user, signal) {
+      const client = async () => {
+        const { FileClient } = await import("./lib/guest/client/file_client.ts");
+        return new FileClient(host, endpoint);
+      };
+      return {
+        send: async (file, content) =>
+          await (await client()).send({ ...file, ...(user === undefined ? {} : { user }) }, content, signal),
+        open: async (path) => await (await client()).open(path, user, signal),
+      };
+    },
     async exec(endpoint, start) {
       const session = await (await clientOf(endpoint)).exec(start);
       const { exitCodeOf } = await import("./lib/guest/wire/exec.ts");

@@ -3,7 +3,10 @@
  * and waiting for many descriptors at once. Linux on x86_64 and arm64.
  */
 
-/** `read` and `write` give `i32`: their counts here never reach 2^31, and a BigInt a call would be slow. */
+/**
+ * `read` and `write` give `i32`: their counts here never reach 2^31, and a BigInt a call would be slow. What ends in
+ * `_aside` runs on another thread, whose error number nobody can read.
+ */
 const SYMBOLS = {
   __errno_location: { parameters: [], result: "pointer" },
   access: { parameters: ["buffer", "i32"], result: "i32" },
@@ -12,7 +15,9 @@ const SYMBOLS = {
   close: { parameters: ["i32"], result: "i32" },
   eventfd: { parameters: ["u32", "i32"], result: "i32" },
   fchown: { parameters: ["i32", "u32", "u32"], result: "i32" },
+  fchmod: { parameters: ["i32", "u32"], result: "i32" },
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  futimens: { parameters: ["i32", "buffer"], result: "i32" },
   grantpt: { parameters: ["i32"], result: "i32" },
   ioctl: { parameters: ["i32", "usize", "buffer"], result: "i32" },
   kill: { parameters: ["i32", "i32"], result: "i32" },
@@ -33,14 +38,18 @@ const SYMBOLS = {
   prlimit: { parameters: ["i32", "i32", "buffer", "buffer"], result: "i32" },
   ptsname_r: { parameters: ["i32", "buffer", "usize"], result: "i32" },
   read: { parameters: ["i32", "buffer", "usize"], result: "i32" },
+  read_aside: { name: "read", parameters: ["i32", "buffer", "usize"], result: "i32", nonblocking: true },
+  rename: { parameters: ["buffer", "buffer"], result: "i32" },
   setgroups: { name: "syscall", parameters: ["isize", "isize", "buffer"], result: "isize" },
   setresid: { name: "syscall", parameters: ["isize", "isize", "isize", "isize"], result: "isize" },
   statvfs: { parameters: ["buffer", "buffer"], result: "i32" },
   sync: { parameters: [], result: "void", nonblocking: true },
   syscall: { parameters: ["isize", "isize", "isize"], result: "isize" },
+  unlink: { parameters: ["buffer"], result: "i32" },
   unlockpt: { parameters: ["i32"], result: "i32" },
   waitpid: { parameters: ["i32", "buffer", "i32"], result: "i32" },
   write: { parameters: ["i32", "buffer", "usize"], result: "i32" },
+  write_aside: { name: "write", parameters: ["i32", "buffer", "usize"], result: "i32", nonblocking: true },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 type Calls = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
@@ -87,9 +96,14 @@ export function openLibc(): Libc {
   };
 }
 
+export const O_WRONLY = 1;
 export const O_RDWR = 2;
+export const O_CREAT = 0o100;
+export const O_EXCL = 0o200;
 export const O_NOCTTY = 0o400;
 export const O_NONBLOCK = 0o4000;
+/** By architecture, unlike the others: include/uapi/asm-generic/fcntl.h; arch/arm64/include/uapi/asm/fcntl.h */
+export const O_NOFOLLOW = Deno.build.arch === "aarch64" ? 0o100000 : 0o400000;
 export const O_CLOEXEC = 0o2000000;
 export const F_OK = 0;
 export const X_OK = 1;
@@ -111,7 +125,9 @@ export const ENOEXEC = 8;
 export const EAGAIN = 11;
 export const EACCES = 13;
 export const ENOTDIR = 20;
+export const ENOSPC = 28;
 export const EPIPE = 32;
+export const ELOOP = 40;
 
 /** A call of the C library that failed. */
 export class LibcError extends Error {

@@ -9,6 +9,13 @@ const PORTS_DIRECTORY = "/sys/class/virtio-ports";
 /** A port's name reaches the kernel in a message of its own, maybe after the agent's start. */
 const FIND_TIMEOUT_MS = 10_000;
 const FIND_AGAIN_MS = 50;
+/** The kernel's buffers of a port: what fills one is no message of somebody who waits for an answer. */
+const BULK_BYTES = 4096;
+/**
+ * More bulk data gathers in the kernel for so long, instead of waking two threads for every few KiB: under emulation
+ * waking costs more than copying.
+ */
+const GATHER_MS = 1;
 /** While the host side is not connected, a read gives 0 at once. */
 const HOST_AWAY_FIRST_MS = 5;
 const HOST_AWAY_MOST_MS = 200;
@@ -55,15 +62,21 @@ export function openSerialPort(descriptors: Descriptors, device: string): Connec
 class SerialPort implements Connection {
   readonly #stream: DescriptorStream;
   #open = true;
+  /** The last read took all there was, and that was as much as bulk data brings. */
+  #isGathering = false;
 
   constructor(stream: DescriptorStream) {
     this.#stream = stream;
   }
 
   async read(into: Uint8Array): Promise<number | null> {
+    if (this.#isGathering) await sleep(GATHER_MS);
     for (let attempt = 0; this.#open; attempt++) {
       const count = await this.#stream.readAll(into);
-      if (count !== null) return count;
+      if (count !== null) {
+        this.#isGathering = count >= BULK_BYTES && count < into.length;
+        return count;
+      }
       await sleep(awayMs(attempt));
     }
     return null;

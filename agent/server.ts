@@ -8,6 +8,7 @@ import { serveConnect } from "./connect.ts";
 import type { Descriptors } from "./descriptor.ts";
 import { serveExec } from "./exec.ts";
 import { Exchange } from "./exchange.ts";
+import { serveFileIn, serveFileOut } from "./files.ts";
 import { type DiskName, growDisk } from "./disks.ts";
 import { servePorts } from "./ports.ts";
 import { powerOff } from "./power.ts";
@@ -78,6 +79,10 @@ async function route(context: ServerContext, exchange: Exchange): Promise<void> 
       return await serveExec(descriptors, exchange, log);
     case "POST /v1/connect":
       return await serveConnect(exchange, url.searchParams, log);
+    case "POST /v1/files/in":
+      return await serveFileIn(descriptors.libc, exchange, url.searchParams);
+    case "POST /v1/files/out":
+      return await serveFileOut(descriptors.libc, exchange, url.searchParams);
     case "GET /v1/ports":
       return await servePorts(descriptors.libc, exchange, url.searchParams.has("watch"));
     case "POST /v1/ssh":

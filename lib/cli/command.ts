@@ -5,6 +5,7 @@ import type { Finding } from "../base/finding.ts";
 import type { Clock, Connection, Files, Processes } from "../base/host.ts";
 import type { Terminal } from "../base/terminal.ts";
 import type { UpgradeHost, UpgradePlaces } from "./upgrade.ts";
+import type { GuestFiles } from "../copy/guest_side.ts";
 import type { HostSide } from "../copy/host_side.ts";
 import type { GuestSessions } from "./guest_sessions.ts";
 import type { WorkspaceHost } from "../workspace/workspaces.ts";
@@ -139,6 +140,8 @@ export interface GuestAccess {
   /** The agent's own ssh server. */
   ssh(endpoint: AgentEndpointView): Promise<Connection>;
   sessions(endpoint: AgentEndpointView): Promise<GuestSessions>;
+  /** Single files, as that user. */
+  files(endpoint: AgentEndpointView, user: string | undefined, signal: AbortSignal): GuestFiles;
 }
 
 export interface ExecStart {

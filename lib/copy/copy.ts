@@ -7,6 +7,7 @@ import {
   type SourceKind,
 } from "./guest_side.ts";
 import { type HostSide, lookAtHostSource, readHostSource, writeHostTarget } from "./host_side.ts";
+import { openOneFile, sendOneFile, writeAsTar } from "./one_file.ts";
 import { type SplitPath, splitPath } from "./places.ts";
 import type { Received } from "./receive.ts";
 
@@ -55,6 +56,7 @@ export async function copy(
   }
   if (from.kind === "guest") return await fromGuest(host, from, to, options);
   if (to.kind !== "guest") return undefined;
+  if (from.kind === "host" && await sendOneFile(host, from.path, to, options)) return undefined;
   const source = from.kind === "host"
     ? await lookAt(from.path, (split) => lookAtHostSource(host, from.path, split))
     : undefined;
@@ -82,10 +84,15 @@ async function fromGuest(
   to: CopyEnd,
   options: CopyOptions,
 ): Promise<Received | undefined> {
-  const source = await lookAt(from.path, (split) => lookAtSource(from, split));
+  using file = await openOneFile(from, options);
+  const source: Source = file
+    ? { split: splitPath(from.path), kind: "other" }
+    : await lookAt(from.path, (split) => lookAtSource(from, split));
+  const send = (sink: (bytes: Uint8Array) => Promise<void>) =>
+    file ? writeAsTar(file, source.split.name, sink) : sendFromGuest(from, source.split, sink);
   if (to.kind === "stream") {
     let passed = 0;
-    await sendFromGuest(from, source.split, async (bytes) => {
+    await send(async (bytes) => {
       options.signal.throwIfAborted();
       await to.write(bytes);
       options.onProgress(passed += bytes.length);
@@ -93,7 +100,7 @@ async function fromGuest(
     return undefined;
   }
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
-  const sending = sendInto(from, source.split, writable, options);
+  const sending = sendInto(send, writable, options);
   // Seen by whoever takes the stream, or awaited below.
   sending.catch(() => {});
   const whole = async () => {
@@ -118,15 +125,14 @@ async function fromGuest(
 
 /** Fails the stream where the guest's tar fails, so that nobody takes what came for all of it. */
 async function sendInto(
-  from: GuestPlace,
-  split: SplitPath,
+  send: (sink: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
   writable: WritableStream<Uint8Array>,
   { onProgress, signal }: CopyOptions,
 ): Promise<void> {
   const writer = writable.getWriter();
   let passed = 0;
   try {
-    await sendFromGuest(from, split, async (bytes) => {
+    await send(async (bytes) => {
       signal.throwIfAborted();
       // The guest's buffer is its own again once this resolves.
       await writer.write(bytes.slice());

@@ -60,11 +60,37 @@ else
 fi
 `;
 
+/** Attributes of a single file. */
+export interface FileAttributes {
+  /** 0 to 0o7777 */
+  readonly mode: number;
+  readonly mtimeSeconds: number;
+}
+
+/** A regular file in the guest, opened. */
+export interface OpenFile extends FileAttributes, Disposable {
+  readonly sizeBytes: number;
+  /** All of it, once. Each chunk is valid until the next. */
+  read(): AsyncIterable<Uint8Array>;
+}
+
+/** The guest's own way for single files: no command runs there, and no archive is made. */
+export interface GuestFiles {
+  /** @returns false, and nothing has happened, where it must go as an archive */
+  send(
+    file: FileAttributes & { readonly path: string; readonly name: string },
+    content: () => AsyncIterable<Uint8Array>,
+  ): Promise<boolean>;
+  /** @returns undefined where it must come as an archive: it is no regular file, or cannot be opened */
+  open(path: string): Promise<OpenFile | undefined>;
+}
+
 /** A guest to copy from or to. */
 export interface GuestPlace {
   readonly vm: string;
   readonly path: string;
   readonly start: StartInGuest;
+  readonly files?: GuestFiles;
 }
 
 /** @throws {BangerError} `not_found` */

@@ -91,6 +91,7 @@ async function copyEnd(
     kind: "guest",
     vm: vm.name,
     path,
+    files: context.guest.files(endpoint, user, signal),
     async start(argv) {
       signal.throwIfAborted();
       const session = await context.guest.exec(endpoint, { argv, ...(user === undefined ? {} : { user }) });

@@ -7,6 +7,7 @@ import { errorOfGuest } from "../wire/guest_text.ts";
 import { encodeFrame } from "../wire/frames.ts";
 import { type AgentHealth, MAX_HEALTH_BYTES, parseHealth } from "../wire/health.ts";
 import {
+  type Body,
   bodyOf,
   encodeChunk,
   encodeRequestHead,
@@ -178,6 +179,16 @@ export class AgentClient {
   async openFrames(target: string, first: Uint8Array): Promise<ExecSession> {
     const { stream, head } = await this.#stream("POST", target, first);
     return new ExecSession(stream, bodyOf(head.fields, stream.reader), false);
+  }
+
+  /**
+   * A request whose body and answer are bytes that go on.
+   *
+   * @throws {BangerError} `guest_unreachable`; what the agent refuses
+   */
+  async openBytes(target: string): Promise<{ stream: GuestStream; body: Body }> {
+    const { stream, head } = await this.#stream("POST", target, new Uint8Array(0));
+    return { stream, body: bodyOf(head.fields, stream.reader) };
   }
 
   async #healthUntil(timeoutMs: number, signal: AbortSignal | undefined): Promise<AgentHealth> {

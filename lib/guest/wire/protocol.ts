@@ -24,6 +24,8 @@
  * | `POST /v1/exec`      | frames              | 200, frames, see `exec.ts`                           |
  * | `POST /v1/connect`   | bytes, `?port=N`    | 200, bytes from the guest's 127.0.0.1:N; 502 refused |
  * |                      | `&address=A`        | the same from A:N, an address of the guest's         |
+ * | `POST /v1/files/in`  | a file's bytes      | 200, JSON at the end, see `files.ts`                 |
+ * | `POST /v1/files/out` |                     | 200, a line of JSON and a file's bytes               |
  * | `GET /v1/ports`      |                     | 200, JSON, see `ports.ts`; `?watch=1`: lines of it   |
  * | `POST /v1/sync`      |                     | 204 once the filesystems are on the disk             |
  * | `GET /v1/stats`      |                     | 200, JSON, see `stats.ts`                            |

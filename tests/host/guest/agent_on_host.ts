@@ -1,5 +1,6 @@
 import { MuxGuest } from "../../../lib/guest/wire/mux_guest.ts";
 import { AGENT_PORT } from "../../../lib/guest/wire/protocol.ts";
+import type { AgentEndpoint } from "../../../lib/guest/client/endpoint.ts";
 import { AgentClient } from "../../../lib/guest/client/agent_client.ts";
 import { SessionClient } from "../../../lib/guest/client/session_client.ts";
 import type { ExecSession } from "../../../lib/guest/client/exec_session.ts";
@@ -16,7 +17,7 @@ import { Sessions } from "../../../agent/sessions/sessions.ts";
  * sockets. Everything but QEMU and the virtio-serial device.
  */
 export async function withAgent(
-  act: (client: AgentClient, sessions: SessionClient) => Promise<void>,
+  act: (client: AgentClient, sessions: SessionClient, endpoint: AgentEndpoint) => Promise<void>,
   sessionsDirectory?: string,
 ): Promise<void> {
   const host = realHost();
@@ -59,7 +60,7 @@ export async function withAgent(
   const running = guest.run().catch(() => {});
   try {
     const endpoint = { kind: "hybrid", path: `${directory}/hybrid` } as const;
-    await act(new AgentClient(host, endpoint), new SessionClient(host, endpoint));
+    await act(new AgentClient(host, endpoint), new SessionClient(host, endpoint), endpoint);
   } finally {
     stop.abort();
     await relaying;
