@@ -166,6 +166,7 @@ function buildContext(build: BuildStamp): Context {
       return {
         ...host,
         openTree,
+        openTreeWriter,
         gitEnvironment: gitEnvironment(environment),
         stagingDirectory: paths().workspacesDirectory,
         exportsDirectory: paths().exportsDirectory,

@@ -16,6 +16,8 @@ import {
 } from "./libc.ts";
 import { type Poller, POLLHUP, POLLIN, POLLOUT } from "./poller.ts";
 
+const MAX_STEPS = 32;
+
 /** What a descriptor needs from the agent. */
 export interface Descriptors {
   readonly libc: Libc;
@@ -27,6 +29,8 @@ export class DescriptorStream implements Connection {
   readonly #libc: Libc;
   readonly #poller: Poller;
   readonly fd: number;
+  /** `struct iovec[]` */
+  readonly #steps = new BigUint64Array(2 * MAX_STEPS);
   #open = true;
 
   constructor({ libc, poller }: Descriptors, fd: number) {
@@ -46,17 +50,34 @@ export class DescriptorStream implements Connection {
     return null;
   }
 
-  /** As `read`, then on without waiting: for devices that give little at a time. */
-  async readAll(into: Uint8Array): Promise<number | null> {
+  /**
+   * As `read`, then on without waiting: for devices that give little at a time.
+   *
+   * @param stepBytes what the device gives at most
+   */
+  async readAll(into: Uint8Array, stepBytes: number): Promise<number | null> {
     const first = await this.read(into);
     if (first === null) return null;
     let filled = first;
     while (filled < into.length) {
-      const count = this.readNow(into.subarray(filled));
-      if (count === undefined || count === null) break;
+      const space = into.subarray(filled, filled + MAX_STEPS * stepBytes);
+      const count = this.#readSteps(space, stepBytes);
       filled += count;
+      // A step that is not full may have others behind it.
+      if (count < space.length && count % stepBytes === 0) break;
     }
     return filled;
+  }
+
+  /** Many reads in one call. @returns 0 where nothing is there now, or the read alone must tell why not */
+  #readSteps(into: Uint8Array, stepBytes: number): number {
+    const steps = Math.ceil(into.length / stepBytes);
+    const address = BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(into as Uint8Array<ArrayBuffer>)));
+    for (let step = 0; step < steps; step++) {
+      this.#steps[2 * step] = address + BigInt(step * stepBytes);
+      this.#steps[2 * step + 1] = BigInt(Math.min(stepBytes, into.length - step * stepBytes));
+    }
+    return Math.max(this.#libc.call.readv(this.fd, bytesOf(this.#steps), steps), 0);
   }
 
   /** Without waiting. @returns undefined where nothing is there yet */

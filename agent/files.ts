@@ -149,14 +149,9 @@ async function writeBody(libc: Libc, fd: number, { body }: Exchange): Promise<vo
     [current, filled] = [1 - current, 0];
   };
   try {
-    for (let bytes; (bytes = await body.read()) !== null;) {
-      for (let at = 0; at < bytes.length;) {
-        const part = bytes.subarray(at, at + BLOCK_BYTES - filled);
-        blocks[current]!.set(part, filled);
-        filled += part.length;
-        at += part.length;
-        if (filled === BLOCK_BYTES) await flush();
-      }
+    for (let count; (count = await body.readInto(blocks[current]!.subarray(filled))) !== null;) {
+      filled += count;
+      if (filled === BLOCK_BYTES) await flush();
     }
     if (filled > 0) await flush();
   } finally {

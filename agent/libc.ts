@@ -39,6 +39,7 @@ const SYMBOLS = {
   ptsname_r: { parameters: ["i32", "buffer", "usize"], result: "i32" },
   read: { parameters: ["i32", "buffer", "usize"], result: "i32" },
   read_aside: { name: "read", parameters: ["i32", "buffer", "usize"], result: "i32", nonblocking: true },
+  readv: { parameters: ["i32", "buffer", "i32"], result: "i32" },
   rename: { parameters: ["buffer", "buffer"], result: "i32" },
   setgroups: { name: "syscall", parameters: ["isize", "isize", "buffer"], result: "isize" },
   setresid: { name: "syscall", parameters: ["isize", "isize", "isize", "isize"], result: "isize" },

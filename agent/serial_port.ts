@@ -72,7 +72,7 @@ class SerialPort implements Connection {
   async read(into: Uint8Array): Promise<number | null> {
     if (this.#isGathering) await sleep(GATHER_MS);
     for (let attempt = 0; this.#open; attempt++) {
-      const count = await this.#stream.readAll(into);
+      const count = await this.#stream.readAll(into, BULK_BYTES);
       if (count !== null) {
         this.#isGathering = count >= BULK_BYTES && count < into.length;
         return count;

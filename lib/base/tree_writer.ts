@@ -21,6 +21,8 @@ export interface TreeWriter extends Disposable {
   rename(from: ByteString, to: ByteString): void;
   /** A file or symlink; fine if it is absent. */
   removeFile(path: ByteString): void;
+  /** An empty directory; fine if it is absent, or not empty: then it stays. */
+  removeDirectory(path: ByteString): void;
 }
 
 export interface NodeAttributes {

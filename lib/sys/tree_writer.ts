@@ -7,6 +7,7 @@ import { osError, SystemCallError } from "./os_errors.ts";
 import { byteCString, O_DIRECTORY, O_NOFOLLOW, O_PATH, openBeneath, statOf } from "./open_beneath.ts";
 
 const AT_SYMLINK_NOFOLLOW = 0x100;
+const AT_REMOVEDIR = 0x200;
 const UTIME_OMIT = 0x3ffffffen;
 const HERE = "." as ByteString;
 
@@ -64,7 +65,11 @@ export function openTreeWriter(root: string): TreeWriter {
       });
     },
     removeFile(path) {
-      inParent("remove", path, removeName);
+      inParent("remove", path, (parent, name) => removeName(parent, name, 0, ["ENOENT"]));
+    },
+    removeDirectory(path) {
+      const kept = ["ENOENT", "ENOTEMPTY"];
+      inParent("remove", path, (parent, name) => removeName(parent, name, AT_REMOVEDIR, kept));
     },
     [Symbol.dispose]() {
       if (isOpen) libc().close(descriptor);
@@ -89,12 +94,17 @@ function withParent(root: number, verb: string, path: ByteString, act: ActInPare
   });
 }
 
-/** Fine if it is absent. */
-function removeName(parent: number, name: Uint8Array<ArrayBuffer>): void {
+/** @param fine what may stand in its way */
+function removeName(
+  parent: number,
+  name: Uint8Array<ArrayBuffer>,
+  flags: number,
+  fine: readonly string[],
+): void {
   try {
-    checked("unlinkat", libc().unlinkat(parent, name, 0));
+    checked("unlinkat", libc().unlinkat(parent, name, flags));
   } catch (thrown) {
-    if (!(thrown instanceof SystemCallError && thrown.code === "ENOENT")) throw thrown;
+    if (!(thrown instanceof SystemCallError && fine.includes(thrown.code))) throw thrown;
   }
 }
 

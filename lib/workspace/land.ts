@@ -4,6 +4,7 @@
  */
 import { BangerError } from "../base/errors.ts";
 import { bytesOf, type ByteString } from "../base/tree.ts";
+import type { TreeWriter } from "../base/tree_writer.ts";
 import { quoteBytes } from "../base/tree_paths.ts";
 import { type Change, changesBetween } from "./changes.ts";
 import { gitFailure, gitWords, type HostGit } from "./git.ts";
@@ -13,6 +14,7 @@ import type { Repository } from "./repository.ts";
 import { commitWorkTree } from "./stage.ts";
 import { GITLINK_MODE } from "./index_file.ts";
 import type { Survey } from "./survey.ts";
+import { allOrNothing } from "./undo.ts";
 import type { Files } from "../base/host.ts";
 
 /** Conflicts that a refusal names before it counts. */
@@ -31,11 +33,18 @@ interface LandRequest {
 /** What will happen to the host's files, ready to happen. */
 export interface Landing {
   readonly changes: readonly Change[];
-  /** @throws {BangerError} `wrong_state` where the host's files changed in between: nothing is written then */
+  /**
+   * @throws {BangerError} `wrong_state` where the host's files changed in between: nothing is written then; or where
+   * writing fails: what was written is taken back
+   */
   carryOut(): Promise<void>;
 }
 
-type Deps = { readonly git: HostGit; readonly files: Files };
+type Deps = {
+  readonly git: HostGit;
+  readonly files: Files;
+  readonly openTreeWriter: (root: string) => TreeWriter;
+};
 
 /** @throws {BangerError} `wrong_state` where the work does not fit what the host has now */
 export async function prepareLanding(deps: Deps, request: LandRequest): Promise<Landing> {
@@ -55,11 +64,17 @@ export async function prepareLanding(deps: Deps, request: LandRequest): Promise<
   const changes = await changesBetween(work, ours, result);
   const write = async (extra: readonly string[]) => {
     const args = ["read-tree", "-m", "-u", ...extra, ours, result];
-    const { code, stderr } = await git.run(own, args, { environment });
+    // What is kept to undo it has changed the files' ctime, and nothing else of them.
+    const configuration = ["core.trustCtime=false"];
+    const { code, stderr } = await git.run(own, args, { environment, configuration });
     if (code !== 0) throw inTheWay(stderr, code);
   };
   await write(["-n"]);
-  return { changes, carryOut: () => write([]) };
+  const carryOut = async () => {
+    using writer = deps.openTreeWriter(repository.top);
+    await allOrNothing(writer, changes, () => write([]));
+  };
+  return { changes, carryOut };
 }
 
 /**

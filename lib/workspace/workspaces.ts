@@ -3,6 +3,7 @@ import { BangerError } from "../base/errors.ts";
 import type { Clock, Files, Processes } from "../base/host.ts";
 import { type ByteString, displayText } from "../base/tree.ts";
 import type { TreeReader } from "../base/tree_reader.ts";
+import type { TreeWriter } from "../base/tree_writer.ts";
 import { landBranch, makeBundle } from "./branch.ts";
 import { type GitEnvironment, HostGit } from "./git.ts";
 import { BUSYBOX, runInGuest, type StartInGuest } from "./guest.ts";
@@ -24,6 +25,7 @@ export interface WorkspaceHost {
   readonly clock: Clock;
   /** @throws {BangerError} where it can't be opened */
   readonly openTree: (root: string) => TreeReader;
+  readonly openTreeWriter: (root: string) => TreeWriter;
   readonly gitEnvironment: GitEnvironment;
   /** For what is not yet a VM's. */
   readonly stagingDirectory: string;
@@ -218,7 +220,8 @@ export class Workspaces {
   /** @throws {BangerError} `wrong_state` where it would not go in cleanly */
   async prepareLanding(review: Review): Promise<Landing> {
     const repository = await this.#repositoryOf(review.work.record);
-    const deps = { git: this.#git, files: this.#host.files };
+    const { files, openTreeWriter } = this.#host;
+    const deps = { git: this.#git, files, openTreeWriter };
     using tree = this.#host.openTree(repository.top);
     const survey = await surveyWorkTree(this.#git, repository.place, tree, {
       includeSecrets: true,

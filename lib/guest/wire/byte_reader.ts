@@ -23,6 +23,15 @@ export class ByteReader {
     return view;
   }
 
+  /** As `readSome`, into the caller's own. @returns bytes read, at least 1; null at the end */
+  async readInto(into: Uint8Array): Promise<number | null> {
+    if (this.#start === this.#end) return await this.#connection.read(into);
+    const part = this.#buffer.subarray(this.#start, Math.min(this.#end, this.#start + into.length));
+    into.set(part);
+    this.#start += part.length;
+    return part.length;
+  }
+
   /**
    * @param maxBytes of the line, at most half of the buffer
    * @returns the line without its CRLF or LF; null where the connection ends in front of it

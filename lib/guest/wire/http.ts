@@ -73,6 +73,8 @@ async function readFields(reader: ByteReader): Promise<Fields> {
 export interface Body {
   /** @returns a view that the next read overwrites; null at the body's own end */
   read(): Promise<Uint8Array | null>;
+  /** As `read`, into the caller's own. @returns bytes read, at least 1; null at the body's own end */
+  readInto(into: Uint8Array): Promise<number | null>;
 }
 
 /**
@@ -107,6 +109,14 @@ class SizedBody implements Body {
     this.#left -= view.length;
     return view;
   }
+
+  async readInto(into: Uint8Array): Promise<number | null> {
+    if (this.#left === 0) return null;
+    const count = await this.#reader.readInto(into.subarray(0, this.#left));
+    if (count === null) throw cutOff("a body");
+    this.#left -= count;
+    return count;
+  }
 }
 
 class ChunkedBody implements Body {
@@ -120,20 +130,30 @@ class ChunkedBody implements Body {
   }
 
   async read(): Promise<Uint8Array | null> {
-    if (this.#ended) return null;
-    if (this.#left <= 0) {
-      if (this.#left === 0) await this.#emptyLine();
-      this.#left = await this.#chunkSize();
-      if (this.#left === 0) {
-        await this.#emptyLine();
-        this.#ended = true;
-        return null;
-      }
-    }
+    if (this.#left <= 0 && !(await this.#nextChunk())) return null;
     const view = await this.#reader.readSome(this.#left);
     if (view === null) throw cutOff("a body");
     this.#left -= view.length;
     return view;
+  }
+
+  async readInto(into: Uint8Array): Promise<number | null> {
+    if (this.#left <= 0 && !(await this.#nextChunk())) return null;
+    const count = await this.#reader.readInto(into.subarray(0, this.#left));
+    if (count === null) throw cutOff("a body");
+    this.#left -= count;
+    return count;
+  }
+
+  /** @returns false at the body's end */
+  async #nextChunk(): Promise<boolean> {
+    if (this.#ended) return false;
+    if (this.#left === 0) await this.#emptyLine();
+    this.#left = await this.#chunkSize();
+    if (this.#left > 0) return true;
+    await this.#emptyLine();
+    this.#ended = true;
+    return false;
   }
 
   async #chunkSize(): Promise<number> {

@@ -4,8 +4,10 @@
  */
 import assert from "node:assert/strict";
 import { BangerError } from "../../../lib/base/errors.ts";
+import type { Host } from "../../../lib/base/host.ts";
 import { realHost } from "../../../lib/sys/host.ts";
 import { openTree } from "../../../lib/sys/tree_reader.ts";
+import { openTreeWriter } from "../../../lib/sys/tree_writer.ts";
 import type { GuestSession, StartInGuest } from "../../../lib/workspace/guest.ts";
 import type { PlanRequest } from "../../../lib/workspace/plan.ts";
 import { Workspaces } from "../../../lib/workspace/workspaces.ts";
@@ -49,8 +51,22 @@ const GIT_ENVIRONMENT = {
   GIT_COMMITTER_DATE: "2024-01-01T00:00:00Z",
 };
 
+/** @param script runs in the repository instead of the git that writes the guest's work there */
+function pipeOf(
+  { processes }: Host,
+  script: string | undefined,
+  repository: string,
+): Host["processes"]["pipe"] {
+  return (command, ...rest) => {
+    const { args } = command;
+    const isWriting = args.includes("read-tree") && args.includes("-u") && !args.includes("-n");
+    if (script === undefined || !isWriting) return processes.pipe(command, ...rest);
+    return processes.pipe({ program: "sh", args: ["-c", script], cwd: repository }, ...rest);
+  };
+}
+
 export async function makeBench(
-  options: { init?: readonly string[]; guestPath?: string } = {},
+  options: { init?: readonly string[]; guestPath?: string; insteadOfWriting?: string } = {},
 ): Promise<Bench> {
   const directory = await Deno.makeTempDir({ prefix: "banger-workspace-" });
   const repository = `${directory}/outside`;
@@ -60,9 +76,12 @@ export async function makeBench(
   await git(repository, "config", "user.name", 'Ünsal "Q" \\ #;');
   await git(repository, "config", "user.email", "u@example.org");
   const start = localGuest(home, options.guestPath);
+  const host = realHost();
   const workspaces = new Workspaces({
-    ...realHost(),
+    ...host,
+    processes: { ...host.processes, pipe: pipeOf(host, options.insteadOfWriting, repository) },
     openTree,
+    openTreeWriter,
     gitEnvironment: {
       PATH: Deno.env.get("PATH") ?? "",
       HOME: "/nonexistent",

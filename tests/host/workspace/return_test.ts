@@ -79,6 +79,35 @@ testCases("apply refuses and leaves everything as it was", CONFLICTS, async ([in
   assert.deepEqual(await listTree(bench.repository), before);
 });
 
+/** As git leaves it where the disk fills up half-way: some files gone, one cut off, others new, the rest not begun. */
+const HALF_WRITTEN = `rm f d/h d/e/k link; rmdir d/e d; printf cut >f; mkdir -p n/m; echo new >n/m/new; : >d
+  echo 'fatal: unable to write file z: No space left on device' >&2; exit 128`;
+
+Deno.test("apply: where writing fails half-way, all of it is taken back", async () => {
+  await using bench = await makeBench({ insteadOfWriting: HALF_WRITTEN });
+  await shell(
+    bench.repository,
+    `${START}; mkdir d/e; echo k >d/e/k; ln -s f link; chmod 640 f; echo z >z; git add .; git commit -qm three
+    echo mine >>g; echo own >own; touch -d @1234567890 f d/h`,
+  );
+  await bench.send();
+  await shell(
+    bench.inside,
+    `echo 22 >f; rm -r d; echo d >d; ln -sf g link; mkdir -p n/m; echo new >n/m/new; echo y >>z`,
+  );
+  const everything = () =>
+    shell(bench.repository, "find . -name .git -prune -o -printf '%P %y %i %m %T@ %l\\n' | sort");
+  const isTimeOfFile = (line: string) => !/^\S* d /.test(line);
+  const before = [await listTree(bench.repository), (await everything()).split("\n").filter(isTimeOfFile)];
+  await refusedWith("wrong_state", /No space left on device/, () => apply(bench));
+  const after = [await listTree(bench.repository), (await everything()).split("\n").filter(isTimeOfFile)];
+  assert.deepEqual(after, before, "the very same files are back, times and modes too");
+  assert.equal(
+    await shell(bench.repository, "find . -name .git -prune -o -type d -print | sort"),
+    ".\n./d\n./d/e\n",
+  );
+});
+
 Deno.test("as a branch: commits come as they are, and only as a new branch", async () => {
   await using bench = await makeBench();
   await shell(bench.repository, START);
