@@ -11,7 +11,7 @@ const DIRECTORY_MODE = 0o755;
  * back content, mode and time as they were, and a full disk does not keep them from it. Git writes a file anew
  * and never into the one that is there.
  */
-export class Undo {
+class Undo {
   /** Below the working tree. */
   readonly directory: ByteString;
   readonly #writer: TreeWriter;
