@@ -45,8 +45,13 @@ export async function measure(benchmark: Benchmark): Promise<Outcome> {
     maxRatio: benchmark.maxRatio,
     runs: benchmark.runs,
     spread: [round(Math.min(...ratios)), round(Math.max(...ratios))],
-    notes: prepared.notes?.() ?? [],
+    notes: [...prepared.notes?.() ?? [], `pairs, ms: ${samples.map(pairText).join(", ")}`],
   };
+}
+
+/** Whether it was ours or the peer that a spread comes from. */
+function pairText({ oursMs, peerMs }: Sample): string {
+  return `${oursMs.toFixed(0)}/${peerMs.toFixed(0)}`;
 }
 
 export async function timedMs(act: () => Promise<unknown>): Promise<number> {
