@@ -101,9 +101,10 @@ export class RunningCommand {
   abandon(): void {
     if (this.#abandoned) return;
     this.#abandoned = true;
+    // The signal first: who reads the end of its input must not take what came for all.
+    this.signal(this.#streams.isTerminal ? SIGNALS.SIGHUP : SIGNALS.SIGTERM);
     this.#streams.close();
     if (this.#hasExited) return;
-    this.signal(this.#streams.isTerminal ? SIGNALS.SIGHUP : SIGNALS.SIGTERM);
     this.#killTimer = setTimeout(() => this.signal(SIGNALS.SIGKILL), KILL_AFTER_MS);
   }
 

@@ -18,6 +18,8 @@ export const COPY_GIT_DIRECTORY = ".banger/copy.git";
 /** The names that were sent, so that a refresh can take back what is gone outside. */
 const SENT_LIST = ".banger/repo.sent";
 const BATCH_BYTES = 256 * 1024;
+/** The stream's last file: busybox's tar takes one that ends between two files for whole. */
+const WHOLE_MARK = ".banger/repo.whole";
 /** What the script answers where something else is in the way. */
 const OCCUPIED = 41;
 
@@ -40,8 +42,10 @@ if [ -e repo ] || [ -L repo ]; then
     rmdir repo 2> /dev/null || exit ${OCCUPIED}
   fi
 fi
+rm -f .banger/repo.whole
 : > .banger/repo.incomplete
 tar -x -p -f -
+rm .banger/repo.whole
 rm .banger/repo.incomplete
 if command -v git > /dev/null; then
   git config --system --get-all safe.directory 2> /dev/null | grep -q -x -F "$1/repo" ||
@@ -112,6 +116,7 @@ async function* repositoryTar(
   for (const { prefix, gitAt = `repo/${prefix}.git`, staged } of parts.toReversed()) {
     yield* gitDirectory({ files }, batch, gitAt, staged, now);
   }
+  addFile(batch, WHOLE_MARK as ByteString, new Uint8Array(0), now);
   batch.add(tarEnd());
   yield batch.take();
 }

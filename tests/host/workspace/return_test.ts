@@ -341,3 +341,33 @@ Deno.test("sending that is cut off is known, loses nothing outside, and is mende
     await git(bench.repository, "status", "--porcelain"),
   );
 });
+
+/** Of a tar: the header of one entry. */
+const HEADER_BYTES = 512;
+
+Deno.test("a stream that ends between two files is no whole repository, though tar takes it for one", async () => {
+  await using bench = await makeBench();
+  await shell(bench.repository, START);
+  await bench.send();
+  const plan = await bench.workspaces.plan({ path: bench.repository });
+  assert.ok(plan);
+  await using _plan = plan;
+  const cutting: typeof bench.start = async (argv) => {
+    const session = await bench.start(argv);
+    let isFirst = true;
+    return {
+      finish: (sink) => session.finish(sink),
+      async writeStdin(bytes) {
+        if (isFirst) await session.writeStdin(bytes.subarray(0, HEADER_BYTES));
+        isFirst = false;
+      },
+      closeStdin: () => session.closeStdin(),
+      [Symbol.dispose]: () => session[Symbol.dispose](),
+    };
+  };
+  const staged = await bench.workspaces.stage(plan);
+  const send = () => bench.workspaces.send(staged, VM.id, cutting);
+  await refusedWith("guest_failed", /Cannot send the repository/, send);
+  await bench.workspaces.discard(staged);
+  await refusedWith("wrong_state", /was cut off/, () => reviewed(bench, () => Promise.resolve()));
+});
