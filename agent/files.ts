@@ -32,7 +32,7 @@ import {
 } from "./libc.ts";
 
 /** So that the thread that reads or writes is woken rarely. Two of them are in use at a time. */
-const BLOCK_BYTES = 256 * 1024;
+const BLOCK_BYTES = 512 * 1024;
 const ONLY_OWNER = 0o600;
 /** A program that is surely there, for the user's directory alone. */
 const ANY_PROGRAM = "/";

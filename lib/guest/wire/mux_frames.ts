@@ -102,8 +102,8 @@ export function putMuxFrame(
   return view.byteLength;
 }
 
-/** Some frames at a time, so that few of them are cut and must be moved; a multiple of 4. */
-const DECODER_BYTES = 4 * (MUX_OVERHEAD_BYTES + MAX_MUX_PAYLOAD_BYTES);
+/** All that one stream may have under way, so that one burst is read at once, and some more; a multiple of 4. */
+const DECODER_BYTES = 12 * (MUX_OVERHEAD_BYTES + MAX_MUX_PAYLOAD_BYTES);
 
 /**
  * Frames from bytes that come in any pieces. They are read into its own buffer (`space`, then `take`), so

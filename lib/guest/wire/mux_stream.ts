@@ -5,7 +5,7 @@ import { CLOSE_REASON, MAX_MUX_PAYLOAD_BYTES, MUX_FRAME, WINDOW_BYTES } from "./
 import type { MuxWriter } from "./mux_writer.ts";
 
 /** Told back to the other side once so much was read: often enough to never stop it, rarely enough to be cheap. */
-const WINDOW_STEP_BYTES = WINDOW_BYTES / 4;
+const WINDOW_STEP_BYTES = WINDOW_BYTES / 2;
 const NOTHING = new Uint8Array(0);
 
 /** One byte stream of a mux. */

@@ -22,7 +22,7 @@ const BUFFER_BYTES = BATCH_BYTES + FLUSH_BYTES + 64 + MAX_STREAMS * WINDOW_FRAME
  * turns after each other, and to write them together is worth far more than the turns cost.
  */
 const TURNS_BEFORE_WRITE = 24;
-/** For windows alone: the first one on a stream says only that it is taken, and the answer does so, too. */
+/** For windows of nothing alone: they say only that a stream is taken, and its answer does so, too. */
 const TURNS_BEFORE_WINDOWS = 200;
 
 interface Waiting {
@@ -41,6 +41,8 @@ interface Waiting {
 export class MuxWriter {
   readonly #channel: Pick<Connection, "write">;
   readonly #windows = new Map<number, number>();
+  /** The sum of them. */
+  #windowBytes = 0;
   #batch = new Uint8Array(BUFFER_BYTES);
   #batchBytes = 0;
   /** The other buffer: it is being written, or empty. */
@@ -81,6 +83,7 @@ export class MuxWriter {
 
   addWindow(stream: number, bytes: number): void {
     this.#windows.set(stream, (this.#windows.get(stream) ?? 0) + bytes);
+    this.#windowBytes += bytes;
     this.#start();
   }
 
@@ -90,6 +93,7 @@ export class MuxWriter {
     this.#waiting = [];
     this.#batchBytes = 0;
     this.#windows.clear();
+    this.#windowBytes = 0;
     for (const { done } of dropped) done(this.#failure ?? lost());
   }
 
@@ -124,9 +128,7 @@ export class MuxWriter {
 
   async #run(): Promise<void> {
     while (this.#batchBytes > 0 || this.#windows.size > 0) {
-      for (let turn = 0; turn < TURNS_BEFORE_WINDOWS && this.#batchBytes === 0; turn++) {
-        await Promise.resolve();
-      }
+      for (let turn = 0; turn < TURNS_BEFORE_WINDOWS && this.#hasOnlyTaken(); turn++) await Promise.resolve();
       for (let turn = 0; turn < TURNS_BEFORE_WRITE; turn++) await Promise.resolve();
       const bytes = this.#takeBatch();
       this.#admitWaiting();
@@ -136,10 +138,16 @@ export class MuxWriter {
     this.#isRunning = false;
   }
 
+  /** Nobody waits for it. */
+  #hasOnlyTaken(): boolean {
+    return this.#batchBytes === 0 && this.#windowBytes === 0;
+  }
+
   /** @returns what to write now; the buffers change places */
   #takeBatch(): Uint8Array {
     for (const [stream, bytes] of this.#windows) this.#put(MUX_FRAME.window, stream, encodeWindow(bytes));
     this.#windows.clear();
+    this.#windowBytes = 0;
     const full = this.#batch;
     const bytes = full.subarray(0, this.#batchBytes);
     this.#batch = this.#spare;
