@@ -2,6 +2,7 @@
  * The C library's calls that Deno has no API for: processes in sessions of their own, terminals,
  * and waiting for many descriptors at once. Linux on x86_64 and arm64.
  */
+import { ARCHITECTURES } from "../lib/base/architecture.ts";
 
 /**
  * `read` and `write` give `i32`: their counts here never reach 2^31, and a BigInt a call would be slow. What ends in
@@ -103,8 +104,7 @@ export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;
 export const O_NOCTTY = 0o400;
 export const O_NONBLOCK = 0o4000;
-/** By architecture, unlike the others: include/uapi/asm-generic/fcntl.h; arch/arm64/include/uapi/asm/fcntl.h */
-export const O_NOFOLLOW = Deno.build.arch === "aarch64" ? 0o100000 : 0o400000;
+export const O_NOFOLLOW = ARCHITECTURES[Deno.build.arch].openFlags.noFollow;
 export const O_CLOEXEC = 0o2000000;
 export const F_OK = 0;
 export const X_OK = 1;
