@@ -62,7 +62,7 @@ export const EXECUTABLES: readonly Executable[] = [
       "--allow-net",
       // qemu, apt, mmdebstrap, setsid, itself as relay.
       "--allow-run",
-      // flock, pidfd, FICLONE, copy_file_range.
+      // flock, pidfd, FICLONE, copy_file_range; backlogs, TUN links and limits, which Deno has no calls for.
       "--allow-ffi",
       `--allow-env=${
         [
