@@ -1,7 +1,7 @@
 /** Debian's docker-registry on a free loopback port, its content below `directory`. */
 export async function startRegistry(
   directory: string,
-): Promise<AsyncDisposable & { readonly host: string }> {
+): Promise<AsyncDisposable & { readonly host: string; readonly pid: number }> {
   const host = `127.0.0.1:${freePort()}`;
   const config = `${directory}/registry.yml`;
   await Deno.writeTextFile(
@@ -31,7 +31,7 @@ log: { level: error, accesslog: { disabled: true } }
   for (let attempt = 0; attempt < 600; attempt++) {
     try {
       await (await fetch(`http://${host}/v2/`)).body?.cancel();
-      return { host, [Symbol.asyncDispose]: stop };
+      return { host, pid: process.pid, [Symbol.asyncDispose]: stop };
     } catch {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
