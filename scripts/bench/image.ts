@@ -47,7 +47,9 @@ function conversion(
     summary: `${
       plan.totalBytes / 1e6
     } MB in ${plan.entries} entries, one ${compression} layer in an OCI layout, to an ext4 disk; against ${
-      peerName === "chain" ? "skopeo + umoci + mke2fs -d" : `${compression} -d | tar2sqfs lz4`
+      peerName === "chain"
+        ? "skopeo + umoci + mke2fs -d"
+        : `${compression === "gzip" ? "gzip" : "zstd"} -d | tar2sqfs lz4`
     }`,
     maxRatio: 1 / atLeastTimesFaster,
     runs,
