@@ -22,6 +22,7 @@ Before=shutdown.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
+Nice=-10
 ExecStart=/usr/local/libexec/banger-network-bootstrap
 
 [Install]
@@ -31,6 +32,9 @@ WantedBy=multi-user.target
 /**
  * Commands of users run in the agent's control group. So one of them that runs out of memory must not
  * take the agent along (OOMPolicy), and neither the usual limit on tasks nor the one on restarts applies.
+ *
+ * Whoever waits for the boot waits for its first answer, so it goes before what else starts at that moment
+ * (Nice). What it starts does not: threads and commands begin at 0 again (CPUSchedulingResetOnFork).
  */
 export const AGENT_UNIT = `[Unit]
 Description=banger's agent in this machine
@@ -43,6 +47,9 @@ StartLimitIntervalSec=0
 
 [Service]
 ExecStart=/usr/local/bin/banger-vsock-agent
+Nice=-10
+CPUSchedulingPolicy=other
+CPUSchedulingResetOnFork=true
 Restart=always
 RestartSec=1
 OOMPolicy=continue
