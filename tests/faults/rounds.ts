@@ -79,8 +79,7 @@ export class Arena implements AsyncDisposable {
       await world.kill();
       const started = await world.start(plan);
       // A daemon that cannot start says so and changes nothing; the next one is the one that is looked at.
-      hasFired = started === undefined || await world.hasEndedWithin(LATE_MS) ||
-        (await world.report()).hasFired;
+      hasFired = started === undefined || await world.hasEndedWithin(LATE_MS) || await this.#hasFired();
       outcome = started === undefined ? "the daemon ended" : "the daemon started";
     } else {
       await world.arm(plan);
@@ -105,6 +104,16 @@ export class Arena implements AsyncDisposable {
     }
     const round = { operation: operation.name, plan };
     return { round, hasFired, outcome, reconcileMs: started?.ownMs, problems };
+  }
+
+  /** Of a daemon that may end while it is asked, since its plan has a delay. */
+  async #hasFired(): Promise<boolean> {
+    try {
+      return (await this.world.report()).hasFired;
+    } catch (thrown) {
+      if (await this.world.hasEndedWithin(LATE_MS)) return true;
+      throw thrown;
+    }
   }
 
   async #afterwards(operation: Operation, outcome: string, when: string): Promise<string[]> {
