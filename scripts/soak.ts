@@ -65,7 +65,7 @@ for (let done = 0; done <= cycles; done++) {
   if (done < cycles) await cycle(world, `soak-${done}`);
 }
 // Until then the list of finished operations fills, code is compiled, pools grow.
-const WARM = 3;
+const WARM = 5;
 const warm = samples[WARM];
 const last = samples.at(-1)!;
 const growth = {
