@@ -57,7 +57,17 @@ export class DescriptorStream implements Connection {
    */
   async readAll(into: Uint8Array, stepBytes: number): Promise<number | null> {
     const first = await this.read(into);
-    if (first === null) return null;
+    return first === null ? null : this.#readOn(into, first, stepBytes);
+  }
+
+  /** As `readAll`, without waiting. @returns undefined where nothing is there yet */
+  readAllNow(into: Uint8Array, stepBytes: number): number | null | undefined {
+    const first = this.readNow(into);
+    return typeof first === "number" ? this.#readOn(into, first, stepBytes) : first;
+  }
+
+  /** @returns bytes in `into` */
+  #readOn(into: Uint8Array, first: number, stepBytes: number): number {
     let filled = first;
     while (filled < into.length) {
       const space = into.subarray(filled, filled + MAX_STEPS * stepBytes);

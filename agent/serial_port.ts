@@ -16,6 +16,11 @@ const BULK_BYTES = 4096;
  * waking costs more than copying.
  */
 const GATHER_MS = 1;
+/**
+ * For so long after bulk data was sent, what comes is looked for each `GATHER_MS`: the kernel wakes whoever waits at
+ * the port for every buffer that was sent, and both then want the same lock.
+ */
+const SENDING_MS = 10;
 /** While the host side is not connected, a read gives 0 at once. */
 const HOST_AWAY_FIRST_MS = 5;
 const HOST_AWAY_MOST_MS = 200;
@@ -64,25 +69,32 @@ class SerialPort implements Connection {
   #open = true;
   /** The last read took all there was, and that was as much as bulk data brings. */
   #isGathering = false;
+  /** When bulk data was last sent. */
+  #sentMs = -Infinity;
 
   constructor(stream: DescriptorStream) {
     this.#stream = stream;
   }
 
   async read(into: Uint8Array): Promise<number | null> {
-    if (this.#isGathering) await sleep(GATHER_MS);
-    for (let attempt = 0; this.#open; attempt++) {
-      const count = await this.#stream.readAll(into, BULK_BYTES);
+    for (let attempt = 0; this.#open;) {
+      if (this.#isGathering || this.#isSending()) await sleep(GATHER_MS);
+      this.#isGathering = false;
+      const count = this.#isSending()
+        ? this.#stream.readAllNow(into, BULK_BYTES)
+        : await this.#stream.readAll(into, BULK_BYTES);
+      if (count === undefined) continue;
       if (count !== null) {
         this.#isGathering = count >= BULK_BYTES && count < into.length;
         return count;
       }
-      await sleep(awayMs(attempt));
+      await sleep(awayMs(attempt++));
     }
     return null;
   }
 
   async write(bytes: Uint8Array): Promise<number> {
+    if (bytes.length >= BULK_BYTES) this.#sentMs = performance.now();
     for (let attempt = 0;; attempt++) {
       try {
         return await this.#stream.write(bytes);
@@ -92,6 +104,10 @@ class SerialPort implements Connection {
         await sleep(awayMs(attempt));
       }
     }
+  }
+
+  #isSending(): boolean {
+    return performance.now() - this.#sentMs < SENDING_MS;
   }
 
   /** A port has no half-close. */
