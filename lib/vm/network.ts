@@ -1,4 +1,5 @@
 import { BangerError } from "../base/errors.ts";
+import type { Host } from "../base/host.ts";
 import { parseNetRule, parsePublish } from "../base/net_rules.ts";
 import type { VmName } from "../base/names.ts";
 import type { BridgeGuest } from "../net/bridge/bridge_network.ts";
@@ -10,6 +11,9 @@ import { type MachineNetwork, type MachineRecord, runtimeSockets } from "../vmm/
 import type { VmDeps } from "./deps.ts";
 import { parseMachineState } from "./machine_state.ts";
 import type { VmQueues } from "./queue.ts";
+
+const RELOAD_TIMEOUT_MS = 5000;
+const RELOAD_AGAIN_MS = 50;
 
 /** Locally administered (the second-lowest bit of the first byte), and one for each VM. */
 export function macAddress(number: number): string {
@@ -157,7 +161,26 @@ export async function changeNetwork(
     if (vm.state !== "running") return;
     await writeSettings(deps, changed, parseMachineState(changed)?.record);
     if (spec.network === "bridge") await deps.bridge.attach(await bridgeGuest(deps, changed));
-    await askControl(host, networkFiles(vmPaths(paths, id).runtime).control, "reload");
+    await reloadRelay(host, networkFiles(vmPaths(paths, id).runtime).control);
   });
   return name;
+}
+
+/**
+ * Makes the relay read its settings again. One that was started just now, or again, does not listen yet, and may have
+ * read those before.
+ */
+async function reloadRelay(host: Pick<Host, "sockets" | "clock">, control: string): Promise<void> {
+  const deadlineMs = host.clock.monotonicMs() + RELOAD_TIMEOUT_MS;
+  for (;;) {
+    try {
+      await askControl(host, control, "reload");
+      return;
+    } catch (thrown) {
+      const isYoung = thrown instanceof BangerError &&
+        (thrown.code === "not_found" || thrown.code === "connection_failed");
+      if (!isYoung || host.clock.monotonicMs() > deadlineMs) throw thrown;
+    }
+    await host.clock.sleep(RELOAD_AGAIN_MS);
+  }
 }

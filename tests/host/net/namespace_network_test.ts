@@ -19,6 +19,7 @@ import {
   namespacePrograms,
   obstacleToNamespace,
 } from "../../../lib/vmm/firecracker/namespace.ts";
+import { reaped } from "../vmm/tiny_guest.ts";
 import { whyNoNamespaces } from "./tap_guest.ts";
 
 const MAC = "52:54:00:42:00:01";
@@ -217,6 +218,7 @@ Deno.test({
       await relay;
     }
     server.close();
+    await reaped(machine.vmm);
     const after = await host.processes.run({ program: "ip", args: ["-o", "link"] });
     assert.equal(after.stdout, before.stdout, "nothing of it is in the host's own namespace");
   },
