@@ -11,6 +11,8 @@ import { IMAGE, KERNEL } from "../tests/faults/names.ts";
 import { host, type Report, type VmmKind, World } from "../tests/faults/world.ts";
 
 const SAMPLES = 10;
+/** Samples until the list of finished operations is full, code compiled, pools grown. */
+const WARM = 5;
 
 const { values } = parseArgs({
   args: Deno.args,
@@ -47,36 +49,39 @@ function show(cycle: number, { rss, heapUsed, descriptors }: Report): void {
   );
 }
 
-await using world = await World.open(values.vmm as VmmKind);
-await world.start();
-const tar = await makeTar(world.home, "base", { "etc/hostname": "base\n" });
-await world.finish(world.client.v1.images.pull.$post(
-  {
-    json: { image: `tar:${tar}`, name: IMAGE },
-  } as Parameters<typeof world.client.v1.images.pull.$post>[0],
-));
-const samples: Report[] = [];
-const startedAtMs = performance.now();
-for (let done = 0; done <= cycles; done++) {
-  if (done % Math.max(1, Math.floor(cycles / SAMPLES)) === 0) {
-    samples.push(await lookAt(world));
-    show(done, samples.at(-1)!);
+/** @returns the exit code: whether it stayed flat. By then its daemon and home are gone. */
+async function soak(): Promise<number> {
+  await using world = await World.open(values.vmm as VmmKind);
+  await world.start();
+  const tar = await makeTar(world.home, "base", { "etc/hostname": "base\n" });
+  await world.finish(world.client.v1.images.pull.$post(
+    {
+      json: { image: `tar:${tar}`, name: IMAGE },
+    } as Parameters<typeof world.client.v1.images.pull.$post>[0],
+  ));
+  const samples: Report[] = [];
+  const startedAtMs = performance.now();
+  for (let done = 0; done <= cycles; done++) {
+    if (done % Math.max(1, Math.floor(cycles / SAMPLES)) === 0) {
+      samples.push(await lookAt(world));
+      show(done, samples.at(-1)!);
+    }
+    if (done < cycles) await cycle(world, `soak-${done}`);
   }
-  if (done < cycles) await cycle(world, `soak-${done}`);
+  const warm = samples[WARM];
+  const last = samples.at(-1)!;
+  const growth = {
+    heapKib: (last.heapUsed - warm!.heapUsed) / 1024,
+    descriptors: last.descriptors - warm!.descriptors,
+  };
+  const each = growth.heapKib / (cycles * (1 - WARM / SAMPLES));
+  console.log(
+    `${cycles} cycles in ${
+      ((performance.now() - startedAtMs) / 1000).toFixed(0)
+    } s with the ${values.vmm} VMM: ` +
+      `the heap grew by ${each.toFixed(2)} KiB a cycle, descriptors by ${growth.descriptors}`,
+  );
+  return growth.descriptors > 2 || each > 4 ? 1 : 0;
 }
-// Until then the list of finished operations fills, code is compiled, pools grow.
-const WARM = 5;
-const warm = samples[WARM];
-const last = samples.at(-1)!;
-const growth = {
-  heapKib: (last.heapUsed - warm!.heapUsed) / 1024,
-  descriptors: last.descriptors - warm!.descriptors,
-};
-const each = growth.heapKib / (cycles * (1 - WARM / SAMPLES));
-console.log(
-  `${cycles} cycles in ${
-    ((performance.now() - startedAtMs) / 1000).toFixed(0)
-  } s with the ${values.vmm} VMM: ` +
-    `the heap grew by ${each.toFixed(2)} KiB a cycle, descriptors by ${growth.descriptors}`,
-);
-Deno.exit(growth.descriptors > 2 || each > 4 ? 1 : 0);
+
+Deno.exit(await soak());
