@@ -87,7 +87,7 @@ export const EXECUTABLES: readonly Executable[] = [
   },
   {
     name: "banger",
-    entry: "main.ts",
+    entry: "launch.ts",
     flags: [
       "--no-prompt",
       "--allow-read",
@@ -105,6 +105,7 @@ export const EXECUTABLES: readonly Executable[] = [
       "--allow-sys=uid",
       "--unstable-vsock",
     ],
+    workers: { "banger_main.js": "main.ts" },
     carriesCompanions: true,
   },
 ];

@@ -40,7 +40,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "agent": ["lib/base", "lib/guest/wire"],
 };
 /** They wire the rooms together. */
-const ENTRIES = ["main.ts", "daemon.ts"];
+const ENTRIES = ["launch.ts", "main.ts", "daemon.ts"];
 /** Only these touch the outside world. */
 const OUTSIDE_ROOMS = ["lib/sys", "agent", ...ENTRIES];
 const OUTSIDE_MODULES = [

@@ -29,6 +29,11 @@ export function buildStampArgument(build: BuildStamp): string {
   return `${FLAG}${build.version},${build.commit},${build.builtAt},${build.releaseUrl ?? ""}`;
 }
 
+/** What `banger version` says. */
+export function versionLine({ version, commit, builtAt }: BuildStamp): string {
+  return `banger ${version} (commit ${commit}, built ${builtAt})`;
+}
+
 /** One word that tells builds apart; it names directories. */
 export function buildId(build: BuildStamp): string {
   return `${build.version}-${build.commit}-${build.builtAt.replaceAll(/[^0-9TZ]/g, "")}`;

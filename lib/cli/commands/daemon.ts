@@ -1,4 +1,4 @@
-import { buildId } from "../../base/build.ts";
+import { buildId, versionLine } from "../../base/build.ts";
 import { type Command, flag } from "../command.ts";
 import { fields, print, printJson, say } from "../output.ts";
 
@@ -67,7 +67,7 @@ const version: Command = {
   options: [JSON_OPTION],
   async run({ build, terminal }, input) {
     if (flag(input, "json")) await printJson(terminal, { ...build, buildId: buildId(build) });
-    else await print(terminal, `banger ${build.version} (commit ${build.commit}, built ${build.builtAt})`);
+    else await print(terminal, versionLine(build));
     return 0;
   },
 };
