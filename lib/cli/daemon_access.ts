@@ -103,7 +103,8 @@ async function startDaemon(deps: Deps, client: ApiClient, location: DaemonLocati
   const { clock, files, processes } = deps;
   await boundLog(files, location.logPath);
   const logStartBytes = (await files.stat(location.logPath))?.sizeBytes ?? 0;
-  const command = await location.command();
+  // Not where the user happens to be: that directory may be removed while the daemon lives.
+  const command = { ...await location.command(), cwd: "/" };
   let process = await processes.startInBackground(command, location.logPath);
   const deadlineMs = clock.monotonicMs() + START_TIMEOUT_MS;
   for (;;) {

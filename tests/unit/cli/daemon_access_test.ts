@@ -1,3 +1,4 @@
+import type { CommandLine } from "../../../lib/base/host.ts";
 import assert from "node:assert/strict";
 import { buildId, type BuildStamp } from "../../../lib/base/build.ts";
 import { BangerError } from "../../../lib/base/errors.ts";
@@ -23,7 +24,9 @@ function open(directory: string) {
   const { clock, files } = realHost();
   const daemon = { runs: false, starts: 0, exitCodes: [] as number[], buildId: buildId(BUILD) };
   const processes = {
-    startInBackground() {
+    startInBackground({ cwd }: CommandLine) {
+      // A daemon whose directory is removed cannot start a worker any more.
+      assert.equal(cwd, "/");
       daemon.starts++;
       const exitCode = daemon.exitCodes.shift();
       if (exitCode === undefined) setTimeout(() => daemon.runs = true, 30);
