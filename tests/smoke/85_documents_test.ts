@@ -215,9 +215,9 @@ Deno.test("documents: their commands with VMs do what they say", async () => {
       for (const name of left) await banger(["vm", "rm", "--force", "--purge", name]);
     },
   };
-  // Two at a time, as there are two processors: a paragraph that names `web`, and the rest.
+  // Two at a time, as there are two processors: a paragraph that names `web`, with ssh's configuration, and the rest.
   const ofWeb = new Set(
-    commands.filter(({ text }) => /\bweb\b|alpine/.test(text)).map(({ paragraph }) => paragraph),
+    commands.filter(({ text }) => /\bweb\b|alpine|ssh-config/.test(text)).map(({ paragraph }) => paragraph),
   );
   const isFirst = ({ paragraph }: ShownCommand) => ofWeb.has(paragraph);
   const isOfReadme = ({ document }: ShownCommand) => document === "README.md";
