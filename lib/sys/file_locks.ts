@@ -1,5 +1,16 @@
 import type { Clock } from "../base/host.ts";
-import { checked, cString, errno, libc, LOCK_EX, LOCK_NB, O_CLOEXEC, O_CREAT, O_RDWR } from "./libc.ts";
+import {
+  checked,
+  cString,
+  errno,
+  libc,
+  LOCK_EX,
+  LOCK_NB,
+  LOCK_UN,
+  O_CLOEXEC,
+  O_CREAT,
+  O_RDWR,
+} from "./libc.ts";
 import { osError, SystemCallError } from "./os_errors.ts";
 
 const EWOULDBLOCK = 11;
@@ -19,7 +30,11 @@ export function tryLock(path: string): AsyncDisposable | undefined {
     let held = true;
     return {
       [Symbol.asyncDispose]() {
-        if (held) close(descriptor);
+        if (held) {
+          // Said, not left to close: a child that is just being started has the descriptor too, until it runs.
+          flock(descriptor, LOCK_UN);
+          close(descriptor);
+        }
         held = false;
         return Promise.resolve();
       },

@@ -74,6 +74,7 @@ export const O_EXCL = 0o200;
 export const O_CLOEXEC = 0o2000000;
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
+export const LOCK_UN = 8;
 export const SEEK_DATA = 3;
 export const SEEK_HOLE = 4;
 /** _IOW(0x94, 9, int), linux/fs.h */
