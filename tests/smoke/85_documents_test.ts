@@ -194,10 +194,14 @@ Deno.test("documents: their commands with VMs do what they say", async () => {
   assert.ok(commands.length > 40, `${commands.length} commands`);
   await using workshop = await openWorkshop();
   const image = await pushImages(workshop);
-  const directory = `${workshop.path}/repository`;
-  await Deno.mkdir(directory);
-  await makeProject(directory);
   const path = `${await sshOfThisHome(workshop.path)}:${BIN}:${Deno.env.get("PATH")}`;
+  // One for each lane: what one takes out of a VM must not change under the other's reading.
+  const [first, second] = await Promise.all(["first", "second"].map(async (name): Promise<Place> => {
+    const directory = `${workshop.path}/${name}`;
+    await Deno.mkdir(directory);
+    await makeProject(directory);
+    return { directory, path };
+  }));
   await using _config = await replaced(
     CONFIG,
     `[defaults]\nimage = "${image}"\ncpus = 1\nmemory = "512M"\n
@@ -221,16 +225,15 @@ Deno.test("documents: their commands with VMs do what they say", async () => {
   );
   const isFirst = ({ paragraph }: ShownCommand) => ofWeb.has(paragraph);
   const isOfReadme = ({ document }: ShownCommand) => document === "README.md";
-  const place = { directory, path };
   const lanes = await Promise.allSettled([
     (async () => {
-      const first = commands.filter(isFirst);
-      await runLane(first.filter((command) => !isOfReadme(command)), place);
+      const ofFirst = commands.filter(isFirst);
+      await runLane(ofFirst.filter((command) => !isOfReadme(command)), first!);
       // README makes its own of that name.
       await banger(["vm", "rm", "--force", "--purge", "web"]);
-      await runLane(first.filter(isOfReadme), place);
+      await runLane(ofFirst.filter(isOfReadme), first!);
     })(),
-    runLane(commands.filter((command) => !isFirst(command)), place),
+    runLane(commands.filter((command) => !isFirst(command)), second!),
   ]);
   const failed = lanes.flatMap((lane) => lane.status === "rejected" ? [lane.reason] : []);
   if (failed.length > 0) throw new AggregateError(failed, failed.map(String).join("\n"));
