@@ -12,7 +12,6 @@ import { type Executable, EXECUTABLES } from "./permissions.ts";
 
 const root = new URL("..", import.meta.url).pathname;
 const SOURCES = [
-  "launch.ts",
   "main.ts",
   "daemon.ts",
   "lib",

@@ -68,7 +68,6 @@ export async function lint(): Promise<boolean> {
     run("types", deno, [
       "check",
       "--quiet",
-      "launch.ts",
       "main.ts",
       "daemon.ts",
       "agent",

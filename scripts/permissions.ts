@@ -87,7 +87,7 @@ export const EXECUTABLES: readonly Executable[] = [
   },
   {
     name: "banger",
-    entry: "launch.ts",
+    entry: "lib/cli/launch.ts",
     flags: [
       "--no-prompt",
       "--allow-read",

@@ -3,7 +3,7 @@
  * executable runs at all, and to read the whole program takes as long as to start. All else is `main.ts`, a bundle
  * beside this one.
  */
-import { takeBuildStamp, versionLine } from "./lib/base/build.ts";
+import { takeBuildStamp, versionLine } from "../base/build.ts";
 
 /** @returns whether that was all that was asked for, and could be said */
 function sayVersion(): boolean {
