@@ -41,6 +41,11 @@ const self = {
   environment: (name) => Deno.env.get(name),
   onSignal: (signal, handler) => Deno.addSignalListener(signal, handler),
 } satisfies Self;
+// All VMs' ports, sessions and operations hang on this process: a failure that nobody waited for is only told.
+globalThis.addEventListener("unhandledrejection", (event) => {
+  event.preventDefault();
+  host.log("error", "a failure that nobody waited for", { failure: event.reason });
+});
 try {
   raiseDescriptorLimit();
   // Imported when chosen: the relay must stay small, and each machine has one.

@@ -31,6 +31,8 @@ async function* decode(
   const worker = new Worker(workerUrl, { type: "module" });
   const thread = new DecodingThread(worker, codec, openScratch);
   const feeding = thread.feed(input);
+  // The input may fail while nobody asks for output: whoever asks next is told.
+  feeding.catch(() => {});
   try {
     yield* thread.outputs();
     await feeding;

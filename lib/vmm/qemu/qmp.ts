@@ -63,10 +63,17 @@ export class QmpSession {
     this.#lines = new LineReader((into) => connection.read(into), "QEMU's QMP", MAX_LINE_BYTES);
   }
 
-  /** Waits for the greeting and leaves negotiation mode. */
+  /**
+   * Waits for the greeting and leaves negotiation mode. In front of it may stand what QEMU still had to say to
+   * a client before this one, which hung up too soon.
+   */
   async negotiate(): Promise<void> {
-    const greeting = await this.#message();
-    if (!("QMP" in greeting)) throw garbage("its first message is no greeting");
+    for (let skipped = 0;; skipped++) {
+      const message = await this.#message();
+      if ("QMP" in message) break;
+      const isLeftOver = "return" in message || "error" in message || "event" in message;
+      if (!isLeftOver || skipped >= MAX_EVENTS_PER_COMMAND) throw garbage("its first message is no greeting");
+    }
     await this.execute({ name: "qmp_capabilities" });
   }
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
+import { randomBytes } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { concatBytes } from "../../../lib/base/bytes.ts";
 import { BangerError } from "../../../lib/base/errors.ts";
@@ -11,6 +12,7 @@ import {
 } from "../../../lib/oci/compression/decompress.ts";
 import { gunzipStream } from "../../../lib/oci/compression/gzip_stream.ts";
 import { decodeInThread, SOURCE_WORKER_URL } from "../../../lib/oci/compression/threaded.ts";
+import { BUFFER_BYTES } from "../../../lib/oci/compression/worker_messages.ts";
 import { bytes, inPieces } from "./archive.ts";
 import { rejectsWith } from "./replayed.ts";
 
@@ -238,3 +240,25 @@ for (const [where, decode] of [["here", decodeHere], ["in a worker", inWorker]] 
     assert(isClosed);
   });
 }
+
+Deno.test("an input that fails while nobody asks for output fails whoever asks next", async () => {
+  const isRead = Promise.withResolvers<void>();
+  const hasFailed = Promise.withResolvers<void>();
+  const whole = gzip(new Uint8Array(randomBytes(4 * BUFFER_BYTES)));
+  const input = async function* () {
+    yield whole;
+    await isRead.promise;
+    hasFailed.resolve();
+    throw new Error("the disk is gone");
+  };
+  const output = inWorker("gzip", input())[Symbol.asyncIterator]();
+  assert.equal((await output.next()).done, false);
+  isRead.resolve();
+  await hasFailed.promise;
+  // An unhandled rejection would end this test file here.
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  const rest = async () => {
+    while (!(await output.next()).done);
+  };
+  await assert.rejects(rest(), /the disk is gone/);
+});

@@ -76,7 +76,8 @@ Deno.test("runQmpCommands() passes on QEMU's refusal, with its text quoted", asy
 });
 
 const GARBAGE: readonly [string, string | Uint8Array][] = [
-  ["no greeting", '{"return": {}, "id": 1}\n'],
+  ["no greeting", '{"hello": {}, "id": 1}\n'],
+  ["events without a greeting for ever", '{"event": "X"}\n'.repeat(10_001)],
   ["no JSON", "HTTP/1.1 200 OK\n"],
   ["a JSON list", "[]\n"],
   ["JSON null", "null\n"],
@@ -96,6 +97,11 @@ for (const [what, text] of GARBAGE) {
     );
   });
 }
+
+Deno.test("QmpSession skips what QEMU had to say to a client that hung up", async () => {
+  const late = '{"return": {}, "id": 1}\n{"event": "X"}\n{"error": {"class": "A", "desc": "b"}, "id": 2}\n';
+  await new QmpSession(new Recorded(`${late}${GREETING}{"return": {}, "id": 1}\n`)).negotiate();
+});
 
 for (const text of ["", GREETING, GREETING.slice(0, 20)]) {
   Deno.test(`QmpSession says when QEMU hangs up after ${text.length} bytes`, async () => {
