@@ -192,7 +192,9 @@ export async function release(options: ReleaseOptions): Promise<string[]> {
   }
   await build();
   const stamp = await stampOfCheckout();
-  await Deno.remove(directory, { recursive: true }).catch(() => {}); // there may be none yet
+  await Deno.remove(directory, { recursive: true }).catch((thrown) => {
+    if (!(thrown instanceof Deno.errors.NotFound)) throw thrown;
+  });
   await Deno.mkdir(`${directory}/man`, { recursive: true });
   await Deno.mkdir(`${directory}/completions`);
   const made: string[] = [];

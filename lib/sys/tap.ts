@@ -78,7 +78,10 @@ export async function receiveFrames(
   } finally {
     signal.removeEventListener("abort", stop);
     waiter.close();
-    await Deno.remove(socketPath).catch(() => {}); // it was never made, or went with its directory
+    await Deno.remove(socketPath).catch((thrown) => {
+      // It was never made, or went with its directory.
+      if (!(thrown instanceof Deno.errors.NotFound)) throw osError(`remove ${socketPath}`, thrown);
+    });
   }
 }
 

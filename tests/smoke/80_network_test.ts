@@ -1,6 +1,6 @@
 /** Names, ports and the way out of machines without privilege, as docs/networking.md tells them. */
 import assert from "node:assert/strict";
-import { BANGER, banger, environment, HOME, killDaemon, ok, refused, removing, until } from "./fixture.ts";
+import { BANGER, banger, HOME, killDaemon, ok, refused, removing, runProgram, until } from "./fixture.ts";
 
 const CONFIG = `${HOME}/.config/banger/config.toml`;
 
@@ -9,14 +9,6 @@ function freePort(): number {
   const { port } = listener.addr;
   listener.close();
   return port;
-}
-
-async function run(
-  program: string,
-  ...args: string[]
-): Promise<{ code: number; stdout: string; stderr: string }> {
-  const { code, stdout, stderr } = await new Deno.Command(program, { args, env: environment() }).output();
-  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
 }
 
 /** A port of the name server that no other daemon of this host has, for as long as the scenario lasts. */
@@ -37,7 +29,7 @@ async function ownNameServer(): Promise<{ port: number } & AsyncDisposable> {
 }
 
 async function dig(port: number, ...args: string[]): Promise<string> {
-  return (await run("dig", "@127.0.0.1", "-p", String(port), "+time=2", "+tries=1", ...args)).stdout;
+  return (await runProgram("dig", "@127.0.0.1", "-p", String(port), "+time=2", "+tries=1", ...args)).stdout;
 }
 
 /** A web server in the VM, which listens when this returns. */
@@ -60,7 +52,7 @@ async function fetchByName(dnsPort: number, vm: string, port: number): Promise<s
   const address = (await dig(dnsPort, "+short", `${vm}.vm`)).trim();
   if (address === "") return "";
   const url = `http://${vm}.vm:${port}/`;
-  return (await run("curl", "-sS", "--max-time", "5", "--resolve", `${vm}.vm:${port}:${address}`, url))
+  return (await runProgram("curl", "-sS", "--max-time", "5", "--resolve", `${vm}.vm:${port}:${address}`, url))
     .stdout;
 }
 
@@ -81,7 +73,11 @@ async function assertThereWithinASecond(dnsPort: number, vm: string, port: numbe
 
 /** Of this host's own apt sources. */
 async function debianMirror(): Promise<{ url: string; host: string } | undefined> {
-  const { stdout } = await run("sh", "-c", "cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null");
+  const { stdout } = await runProgram(
+    "sh",
+    "-c",
+    "cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null",
+  );
   const url = /^(?:URIs:|deb(?: \[[^\]]*\])?)\s*(http:\/\/[^\s]+)/m.exec(stdout)?.[1];
   return url === undefined ? undefined : { url: url.replace(/\/$/, ""), host: new URL(url).host };
 }
@@ -137,13 +133,13 @@ Deno.test("machines have names, and their ports are there", async (t) => {
     async () => {
       const port = freePort();
       await ok(["vm", "network", "net-a", "--publish", `${port}:3000`]);
-      assert.equal((await run("curl", "-sS", `http://127.0.0.1:${port}/`)).stdout, "this is net-a\n");
+      assert.equal((await runProgram("curl", "-sS", `http://127.0.0.1:${port}/`)).stdout, "this is net-a\n");
       const taken = ["vm", "create", "-n", "net-c", "--no-start", "--quiet", "--publish", String(port)];
       await using _c = removing("net-c");
       await ok(taken);
       await refused(["vm", "start", "net-c", "--quiet"], 4, /Cannot publish port \d+ for VM net-c/);
       await ok(["vm", "network", "net-a", "--unpublish"]);
-      assert.notEqual((await run("curl", "-sS", `http://127.0.0.1:${port}/`)).code, 0);
+      assert.notEqual((await runProgram("curl", "-sS", `http://127.0.0.1:${port}/`)).code, 0);
     },
   );
 
@@ -170,7 +166,7 @@ Deno.test("machines have names, and their ports are there", async (t) => {
       cp /etc/hosts ${HOME}/hosts.before
       ${BANGER} dns install --method hosts-file --yes; getent ahostsv4 net-a.vm; ${BANGER} dns status
       ${BANGER} dns uninstall --yes; cmp /etc/hosts ${HOME}/hosts.before`;
-    const { code, stdout, stderr } = await run("unshare", "--mount", "sh", "-c", script);
+    const { code, stdout, stderr } = await runProgram("unshare", "--mount", "sh", "-c", script);
     assert.equal(code, 0, stderr);
     assert.match(stdout, new RegExp(`^${address} `, "m"));
     assert.match(stdout, /Installed: +hosts-file/);

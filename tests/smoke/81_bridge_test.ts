@@ -3,7 +3,8 @@
  * for this host, and the world is another. Nothing of the real host's network is touched.
  */
 import assert from "node:assert/strict";
-import { BANGER, banger, daemonPid, environment, HOME, isAlive, ok, removing, until } from "./fixture.ts";
+import { joinByUplink } from "../host/net/namespace_host.ts";
+import { BANGER, banger, daemonPid, HOME, isAlive, ok, removing, runProgram, until } from "./fixture.ts";
 
 const HOST_SIDE = `banger-host-${Deno.pid}`;
 const WORLD = `banger-world-${Deno.pid}`;
@@ -17,22 +18,14 @@ class Who(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("", 80), Who).serve_forever()
 `;
 
-async function run(
-  program: string,
-  ...args: string[]
-): Promise<{ code: number; stdout: string; stderr: string }> {
-  const { code, stdout, stderr } = await new Deno.Command(program, { args, env: environment() }).output();
-  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
-}
-
 /** Runs in the namespace that stands for this host. */
 function onHost(...command: string[]) {
-  return run("ip", "netns", "exec", HOST_SIDE, ...command);
+  return runProgram("ip", "netns", "exec", HOST_SIDE, ...command);
 }
 
 async function must(...command: string[]): Promise<string> {
   const [program, ...args] = command;
-  const { code, stdout, stderr } = await run(program!, ...args);
+  const { code, stdout, stderr } = await runProgram(program!, ...args);
   assert.equal(code, 0, `${command.join(" ")}: ${stderr}`);
   return stdout;
 }
@@ -53,26 +46,7 @@ async function snapshot(): Promise<Record<string, string>> {
 async function twoNamespaces(): Promise<AsyncDisposable> {
   await must("ip", "netns", "add", HOST_SIDE);
   await must("ip", "netns", "add", WORLD);
-  await must(
-    "ip",
-    "-n",
-    HOST_SIDE,
-    "link",
-    "add",
-    "uplink",
-    "type",
-    "veth",
-    "peer",
-    "name",
-    "uplink",
-    "netns",
-    WORLD,
-  );
-  for (const [name, address] of [[HOST_SIDE, "192.0.2.1/24"], [WORLD, "192.0.2.2/24"]] as const) {
-    await must("ip", "-n", name, "link", "set", "lo", "up");
-    await must("ip", "-n", name, "link", "set", "uplink", "addrgenmode", "none", "up");
-    await must("ip", "-n", name, "address", "add", address, "dev", "uplink");
-  }
+  await joinByUplink(HOST_SIDE, WORLD);
   const server = new Deno.Command("ip", {
     args: ["netns", "exec", WORLD, "python3", "-c", SERVER],
     stdout: "null",

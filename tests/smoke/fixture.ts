@@ -63,6 +63,12 @@ async function feed(stdin: WritableStream<Uint8Array>, input: string | Uint8Arra
   await writer.close();
 }
 
+/** Of the host's, in the suite's home. */
+export async function runProgram(program: string, ...args: string[]): Promise<Result> {
+  const { code, stdout, stderr } = await new Deno.Command(program, { args, env: environment() }).output();
+  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
+}
+
 /** Runs and expects success. @returns stdout */
 export async function ok(args: readonly string[], options: RunOptions = {}): Promise<string> {
   const result = await banger(args, options);

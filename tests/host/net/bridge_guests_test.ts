@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { BRIDGE_NETWORK } from "../../../lib/base/addresses.ts";
 import { parseNetRule } from "../../../lib/base/net_rules.ts";
 import { BridgeNetwork } from "../../../lib/net/bridge/bridge_network.ts";
-import { namespaceHost } from "./namespace_host.ts";
+import { joinByUplink, namespaceHost } from "./namespace_host.ts";
 import { whyNoNamespaces } from "./tap_guest.ts";
 
 const why = await whyNoNamespaces();
@@ -125,26 +125,7 @@ async function startGuest(
 /** Beyond the host: it has no way back to the guests' addresses, so only NAT gets there. */
 async function startWorld(stack: AsyncDisposableStack, hostName: string): Promise<string> {
   const name = await namespace(stack);
-  await must(
-    "ip",
-    "-n",
-    hostName,
-    "link",
-    "add",
-    "uplink",
-    "type",
-    "veth",
-    "peer",
-    "name",
-    "uplink",
-    "netns",
-    name,
-  );
-  for (const [where, address] of [[hostName, "192.0.2.1/24"], [name, "192.0.2.2/24"]] as const) {
-    await must("ip", "-n", where, "link", "set", "lo", "up");
-    await must("ip", "-n", where, "link", "set", "uplink", "up");
-    await must("ip", "-n", where, "address", "add", address, "dev", "uplink");
-  }
+  await joinByUplink(hostName, name);
   await must("ip", "-n", hostName, "route", "add", "default", "via", "192.0.2.2");
   background(stack, name, "python3", "-c", SERVE);
   background(stack, hostName, "python3", "-c", SERVE);

@@ -10,6 +10,21 @@ export interface NamespaceHost extends AsyncDisposable {
   text(): Promise<string>;
 }
 
+/** Joins two namespaces by a link called `uplink` in both: 192.0.2.1 is the host's end, 192.0.2.2 the world's. */
+export async function joinByUplink(hostName: string, worldName: string): Promise<void> {
+  const ip = async (...args: string[]) => {
+    const { code, stderr } = await realHost().processes.run({ program: "ip", args });
+    assert.equal(code, 0, `ip ${args.join(" ")}: ${stderr}`);
+  };
+  const peer = ["peer", "name", "uplink", "netns", worldName];
+  await ip("-n", hostName, "link", "add", "uplink", "type", "veth", ...peer);
+  for (const [name, address] of [[hostName, "192.0.2.1/24"], [worldName, "192.0.2.2/24"]] as const) {
+    await ip("-n", name, "link", "set", "lo", "up");
+    await ip("-n", name, "link", "set", "uplink", "addrgenmode", "none", "up");
+    await ip("-n", name, "address", "add", address, "dev", "uplink");
+  }
+}
+
 export async function namespaceHost(): Promise<NamespaceHost> {
   const name = `banger-bridge-${Deno.pid}-${Math.floor(Math.random() * 1e6)}`;
   const real = realHost();

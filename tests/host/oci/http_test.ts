@@ -55,9 +55,9 @@ Deno.test("a server that cannot be reached is said so", async () => {
   );
 });
 
-Deno.test("a signal ends the request, and reading its body", async () => {
-  const { promise: isOver, resolve: end } = Promise.withResolvers<void>();
-  await using server = await served(async (request) => {
+/** Gives ten bytes and then nothing, of /slow nothing at all, until it is over. */
+function servedUntil(isOver: Promise<void>): ReturnType<typeof served> {
+  return served(async (request) => {
     if (new URL(request.url).pathname === "/slow") await isOver;
     return new Response(
       new ReadableStream({
@@ -69,6 +69,11 @@ Deno.test("a signal ends the request, and reading its body", async () => {
       }),
     );
   });
+}
+
+Deno.test("a signal ends the request, and reading its body", async () => {
+  const { promise: isOver, resolve: end } = Promise.withResolvers<void>();
+  await using server = await servedUntil(isOver);
   using http = systemHttpClient();
   const before = new AbortController();
   const sent = http.send({ method: "GET", url: `${server.url}/slow`, signal: before.signal });
@@ -87,18 +92,7 @@ Deno.test("a signal ends the request, and reading its body", async () => {
 
 Deno.test("a server that goes silent is given up, before its answer and within", async () => {
   const { promise: isOver, resolve: end } = Promise.withResolvers<void>();
-  await using server = await served(async (request) => {
-    if (new URL(request.url).pathname === "/slow") await isOver;
-    return new Response(
-      new ReadableStream({
-        async start(controller) {
-          controller.enqueue(new Uint8Array(10));
-          await isOver;
-          controller.close();
-        },
-      }),
-    );
-  });
+  await using server = await servedUntil(isOver);
   using http = systemHttpClient({ idleTimeoutMs: 50 });
   const isSilence = (failure: unknown) =>
     failure instanceof BangerError && failure.code === "source_unavailable" &&

@@ -56,21 +56,33 @@ Deno.test("429: it gives up after five times, having waited longer each time", a
 const rangeOf = (request: HttpRequest) =>
   Number(/^bytes=(\d+)-$/.exec(request.headers?.["range"] ?? "bytes=0-")![1]);
 
+/** @returns from where it was asked, each time */
+function serveFrom(
+  { http }: Awaited<ReturnType<typeof scriptedWorld>>,
+  answer: (start: number, count: number) => Answer,
+): number[] {
+  const starts: number[] = [];
+  http.on(BLOB, (request, count) => {
+    const start = rangeOf(request);
+    starts.push(start);
+    return answer(start, count);
+  });
+  return starts;
+}
+
+/** The layer from there on, as a server gives it. */
+function layerFrom(start: number): Answer {
+  const headers = { "content-range": `bytes ${start}-${LAYER.length - 1}/${LAYER.length}` };
+  return start === 0 ? { body: LAYER } : { status: 206, headers, body: LAYER.slice(start) };
+}
+
 Deno.test("Resume: a broken download goes on where it broke", async () => {
   await using world = await scriptedWorld();
   serveImage(world.http, IMAGE);
-  const starts: number[] = [];
-  world.http.on(BLOB, (request, count) => {
-    const start = rangeOf(request);
-    starts.push(start);
-    const headers = { "content-range": `bytes ${start}-${LAYER.length - 1}/${LAYER.length}` };
-    const part: Answer = {
-      status: start === 0 ? 200 : 206,
-      headers: start === 0 ? {} : headers,
-      body: LAYER.slice(start),
-    };
-    return count < 4 ? { ...part, breakAfter: 3000 } : part;
-  });
+  const starts = serveFrom(
+    world,
+    (start, count) => count < 4 ? { ...layerFrom(start), breakAfter: 3000 } : layerFrom(start),
+  );
   assert.deepEqual(await world.pull(), TREE);
   assert.deepEqual(starts, [0, 3000, 6000, 9000]);
   await world.assertClean();
@@ -84,14 +96,11 @@ const SILENCE = new BangerError(
 Deno.test("Resume: a server that goes silent inside a layer is asked for the rest", async () => {
   await using world = await scriptedWorld();
   serveImage(world.http, IMAGE);
-  const starts: number[] = [];
-  world.http.on(BLOB, (request, count) => {
-    const start = rangeOf(request);
-    starts.push(start);
-    const headers = { "content-range": `bytes ${start}-${LAYER.length - 1}/${LAYER.length}` };
-    if (start > 0) return { status: 206, headers, body: LAYER.slice(start) };
-    return count === 1 ? { body: LAYER, breakAfter: 3000, breakWith: SILENCE } : { body: LAYER };
-  });
+  const starts = serveFrom(
+    world,
+    (start, count) =>
+      count === 1 ? { ...layerFrom(start), breakAfter: 3000, breakWith: SILENCE } : layerFrom(start),
+  );
   assert.deepEqual(await world.pull(), TREE);
   assert.deepEqual(starts, [0, 3000]);
   await world.assertClean();
