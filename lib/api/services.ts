@@ -44,7 +44,7 @@ export interface Services {
     restart(nameOrId: string, options: { force: boolean }): OperationView;
     kill(nameOrId: string): OperationView;
     /** What `set` would change, and when. */
-    plan(nameOrId: string, change: SetVm): PlannedChangeView[];
+    plan(nameOrId: string, change: SetVm): Promise<PlannedChangeView[]>;
     set(nameOrId: string, change: SetVm): OperationView;
     changeImage(nameOrId: string, change: ChangeImage): OperationView;
     restore(nameOrId: string, newName: string | undefined): Promise<VmView>;

@@ -3,13 +3,15 @@ import { createVmSchema, vmStateSchema } from "./contract.ts";
 
 /** The part of the contract that is about VMs that are there: what can be changed, seen, brought back. */
 
-const { cpus, memoryMib, workDiskBytes } = createVmSchema.shape;
+const { cpus, memoryMib, workDiskBytes, kernel } = createVmSchema.shape;
 
 /** Only what is to change; null takes a variable away. */
 export const setVmSchema = z.object({
   cpus,
   memoryMib,
   workDiskBytes,
+  /** Fetched where the catalog has it and the host has not. */
+  kernel,
   environment: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string().max(32 * 1024).nullable())
     .optional(),
 }).strict().openapi("SetVm");

@@ -1,10 +1,11 @@
 import type { Services } from "../api/services.ts";
+import { parseKernelName } from "../base/names.ts";
 import type { ServiceParts } from "./services.ts";
 import { viewer } from "./vm_services.ts";
 
 /** Changes of VMs that are there, and the trash, over the room that does the work. */
 export function vmChangeServices(parts: ServiceParts): Services["vmChanges"] {
-  const { store, operations, vms } = parts;
+  const { store, operations, vms, kernels } = parts;
   return {
     restart(nameOrId, options) {
       const { name } = store.vms.get(nameOrId);
@@ -17,7 +18,11 @@ export function vmChangeServices(parts: ServiceParts): Services["vmChanges"] {
       const { name } = store.vms.get(nameOrId);
       return operations.begin("vm kill", (progress, signal) => vms.kill(name, { progress, signal }));
     },
-    plan: (nameOrId, change) => vms.plan(nameOrId, change),
+    async plan(nameOrId, change) {
+      const plan = vms.plan(nameOrId, change);
+      if (change.kernel !== undefined) await kernels.requireObtainable(parseKernelName(change.kernel));
+      return plan;
+    },
     set(nameOrId, change) {
       const { name } = store.vms.get(nameOrId);
       return operations.begin("vm set", async (progress, signal) => {

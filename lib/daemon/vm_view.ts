@@ -62,7 +62,11 @@ export function vmView(paths: Paths, vm: Vm, { booted, trashKeepMs, stall, diskU
 /** What a running machine does not have yet. */
 function waitingForRestart({ state, spec, startedWith }: Vm): Pick<VmView, "waitingForRestart"> {
   if (state !== "running" || !startedWith) return {};
-  const waiting = (["cpus", "memoryMib"] as const).filter((name) => spec[name] !== startedWith[name]);
+  const { kernelName = spec.kernelName } = startedWith;
+  const waiting = [
+    ...(["cpus", "memoryMib"] as const).filter((name) => spec[name] !== startedWith[name]),
+    ...(kernelName === spec.kernelName ? [] : ["kernel"]),
+  ];
   return waiting.length === 0 ? {} : { waitingForRestart: waiting };
 }
 

@@ -116,6 +116,15 @@ export class KernelStore {
     );
   }
 
+  /**
+   * Nothing is fetched for it.
+   *
+   * @throws {BangerError} `not_found` where it is neither here nor in the catalog; `state_broken`
+   */
+  async requireObtainable(name: KernelName): Promise<void> {
+    if (this.#entry(name) === undefined) await this.get(name);
+  }
+
   /** Works on broken ones too. @throws {BangerError} `not_found` */
   async remove(name: KernelName): Promise<void> {
     const { files } = this.#host;
@@ -372,17 +381,8 @@ export class KernelStore {
       renewed.set(whole.subarray(0, initramfsBaseBytes));
       renewed.set(scripts, initramfsBaseBytes);
       await files.writeAtomic(initramfsPath, renewed, 0o644);
-      const manifest: KernelManifest = {
-        name: kernel.name,
-        distribution: kernel.distribution,
-        architecture: kernel.architecture,
-        version: kernel.version,
-        sha256: kernel.sha256,
-        source: kernel.source,
-        createdAt: kernel.createdAt,
-        initramfsBaseBytes,
-        initramfsRevision: initramfsRevision(),
-      };
+      const kept = await readManifest(files, directory, name);
+      const manifest: KernelManifest = { ...kept, initramfsRevision: initramfsRevision() };
       await writeManifest(files, directory, manifest);
       return { ...kernel, ...manifest };
     });

@@ -106,7 +106,12 @@ export const vmRecordSchema = z.object({
   /** Why it is not running though nobody stopped it. */
   lastExit: z.string().optional(),
   /** What the machine was started with, where a change of the spec waits for the next start. */
-  startedWith: z.object({ cpus: z.number().int(), memoryMib: z.number().int() }).optional(),
+  startedWith: z.object({
+    cpus: z.number().int(),
+    memoryMib: z.number().int(),
+    /** Absent in what an earlier version wrote. */
+    kernelName: z.string().transform((name) => name as KernelName).optional(),
+  }).optional(),
   /** In the trash: since when, and under which name it was known. */
   removed: z.object({ atMs: z.number(), name: z.string().transform(parseVmName) }).optional(),
   /** The tap that it has in bridge mode, from before its start until after its end. */

@@ -14,6 +14,7 @@ import { type Booted, bootMachine, stopMachine } from "./boot.ts";
 import { makeHostKey } from "./config_disk.ts";
 import { type CreateOptions, specOf } from "./create_options.ts";
 import type { VmDeps } from "./deps.ts";
+import { requireKernel } from "./kernel_use.ts";
 import type { MachineState } from "./machine_state.ts";
 import { assertPublishable, networkMode } from "./network.ts";
 import { VmQueues } from "./queue.ts";
@@ -149,11 +150,12 @@ export class VmService {
   }
 
   /** @returns what changes, and when */
-  async set(nameOrId: string, change: SettingsChange, { progress }: Work): Promise<PlannedChange[]> {
+  async set(nameOrId: string, change: SettingsChange, work: Work): Promise<PlannedChange[]> {
     const { id } = this.#deps.store.vms.get(nameOrId);
+    await requireKernel(this.#deps, nameOrId, change.kernel, work);
     return await this.queues.run(
       id,
-      () => changeSettings(this.#deps, id, this.running.get(id), change, progress),
+      () => changeSettings(this.#deps, id, this.running.get(id), change, work.progress),
     );
   }
 
@@ -306,13 +308,13 @@ export class VmService {
       using either = eitherSignal(work.signal, killed.signal);
       const { signal } = either;
       booted = await bootMachine(this.#deps, vm, { image, kernel, vmm }, onLaunched, { ...work, signal });
-      const { cpus, memoryMib } = vm.spec;
+      const { cpus, memoryMib, kernelName } = vm.spec;
       store.vms.transition("start", id, "running", {
         record: {
           startedAtMs: host.clock.now(),
           lastExit: undefined,
           isUnannounced: undefined,
-          startedWith: { cpus, memoryMib },
+          startedWith: { cpus, memoryMib, kernelName },
         },
         machine: booted.state,
       });

@@ -1,6 +1,6 @@
 import { BangerError } from "../base/errors.ts";
 import type { Progress } from "../base/host.ts";
-import type { VmId } from "../base/names.ts";
+import { parseKernelName, type VmId } from "../base/names.ts";
 import { wrongState } from "../base/states.ts";
 import { formatBytes, MIB } from "../base/units.ts";
 import { vmPaths } from "../store/paths.ts";
@@ -12,6 +12,8 @@ import type { VmDeps } from "./deps.ts";
 export interface SettingsChange {
   readonly cpus?: number | undefined;
   readonly memoryMib?: number | undefined;
+  /** One that is here (`requireKernel`). */
+  readonly kernel?: string | undefined;
   /** Disks only grow. */
   readonly workDiskBytes?: number | undefined;
   /** Variables to set; null takes one away. */
@@ -43,6 +45,8 @@ export function planChange(vm: Vm, change: SettingsChange): { plan: PlannedChang
   note("cpus", String(spec.cpus), String(cpus), later);
   const memoryMib = change.memoryMib ?? spec.memoryMib;
   note("memory", formatBytes(spec.memoryMib * MIB), formatBytes(memoryMib * MIB), later);
+  const kernelName = change.kernel === undefined ? spec.kernelName : parseKernelName(change.kernel);
+  note("kernel", spec.kernelName, kernelName, later);
   const workDiskBytes = change.workDiskBytes ?? spec.workDiskBytes;
   if (workDiskBytes < spec.workDiskBytes) throw shrinking(vm, workDiskBytes);
   note("disk", sizeText(spec.workDiskBytes), sizeText(workDiskBytes), "now");
@@ -52,7 +56,7 @@ export function planChange(vm: Vm, change: SettingsChange): { plan: PlannedChang
     if (value === null) delete environment[name];
     else environment[name] = value;
   }
-  return { plan, spec: { ...spec, cpus, memoryMib, workDiskBytes, environment } };
+  return { plan, spec: { ...spec, kernelName, cpus, memoryMib, workDiskBytes, environment } };
 }
 
 /** Exact where two sizes could look the same. */
@@ -75,7 +79,7 @@ function shrinking({ name, spec }: Vm, workDiskBytes: number): BangerError {
 }
 
 /**
- * Changes cpus, memory, disk or environment. Call from the VM's queue.
+ * Changes cpus, memory, kernel, disk or environment. Call from the VM's queue.
  *
  * @param booted its machine, where it runs
  */

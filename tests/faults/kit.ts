@@ -1,5 +1,5 @@
 /** The executables of fault rounds, compiled once a run, and what a home needs beside them. */
-import { BANGER_AGENT, KERNEL } from "./names.ts";
+import { BANGER_AGENT } from "./names.ts";
 import { initramfsRevision } from "../../lib/kernel/initramfs.ts";
 import type { Paths } from "../../lib/store/paths.ts";
 import { tinyKernel } from "../host/vmm/tiny_guest.ts";
@@ -11,7 +11,7 @@ const root = new URL("../..", import.meta.url).pathname;
 export interface Kit {
   readonly directory: string;
   readonly daemon: string;
-  installKernel(paths: Paths, vmm: VmmKind): Promise<void>;
+  installKernel(paths: Paths, vmm: VmmKind, name: string): Promise<void>;
 }
 
 let built: Promise<Kit> | undefined;
@@ -101,19 +101,19 @@ function findBusybox(): Promise<string> {
 }
 
 /** A kernel of that name as the store has them. The stand-in opens none of its files. */
-async function installKernel(paths: Paths, vmm: VmmKind): Promise<void> {
-  const directory = `${paths.kernelsDirectory}/${KERNEL}`;
+async function installKernel(paths: Paths, vmm: VmmKind, name: string): Promise<void> {
+  const directory = `${paths.kernelsDirectory}/${name}`;
   await Deno.mkdir(directory, { recursive: true });
   const tiny = vmm === "real" ? await tinyKernel() : undefined;
   if (tiny) {
     await Deno.copyFile(tiny.vmlinuxPath, `${directory}/vmlinux`);
     await Deno.writeFile(`${directory}/initramfs.cpio`, await writingInitramfs(tiny.initramfsPath));
-  } else {for (const name of ["vmlinux", "initramfs.cpio"]) {
-      await Deno.writeTextFile(`${directory}/${name}`, "");
+  } else {for (const file of ["vmlinux", "initramfs.cpio"]) {
+      await Deno.writeTextFile(`${directory}/${file}`, "");
     }}
   await Deno.writeFile(`${directory}/modules.ext4`, new Uint8Array(4096));
   const manifest = {
-    name: KERNEL,
+    name,
     distribution: "none",
     architecture: Deno.build.arch,
     version: "0",

@@ -1,5 +1,7 @@
 export const BANGER_AGENT = "banger-vsock-agent";
 export const KERNEL = "made-up";
+/** What a VM is given instead. */
+export const OTHER_KERNEL = "made-up-too";
 export const IMAGE = "base";
 /** The VM that things are done to. */
 export const VICTIM = "victim";

@@ -3,7 +3,7 @@ import { BangerError } from "../../lib/base/errors.ts";
 import { makeTar } from "../smoke/small_images.ts";
 import { listVms, settledVms, victimOf } from "./checks.ts";
 import { makeLayoutArchive } from "./layout.ts";
-import { BUSY, CALM, IMAGE, KERNEL, VICTIM } from "./names.ts";
+import { BUSY, CALM, IMAGE, KERNEL, OTHER_KERNEL, VICTIM } from "./names.ts";
 import type { World } from "./world.ts";
 
 const WORK_DISK_BYTES = 64 * 2 ** 20;
@@ -86,17 +86,18 @@ export const OPERATIONS: readonly Operation[] = [
     act: (world) =>
       world.finish(world.client.v1.vms[":name"].set.$post({
         param: { name: VICTIM },
-        json: { memoryMib: 256, workDiskBytes: 2 * WORK_DISK_BYTES },
+        json: { memoryMib: 256, kernel: OTHER_KERNEL, workDiskBytes: 2 * WORK_DISK_BYTES },
       })),
     done: ["stopped"],
     else: ["stopped"],
     async problems(world, isDone) {
       const vm = victimOf(await listVms(world));
-      const isSet = vm?.memoryMib === 256 && vm.workDiskBytes === 2 * WORK_DISK_BYTES;
-      const isUnset = vm?.memoryMib === 192 && vm.workDiskBytes === WORK_DISK_BYTES;
+      const isSet = vm?.memoryMib === 256 && vm.kernel === OTHER_KERNEL &&
+        vm.workDiskBytes === 2 * WORK_DISK_BYTES;
+      const isUnset = vm?.memoryMib === 192 && vm.kernel === KERNEL && vm.workDiskBytes === WORK_DISK_BYTES;
       return isSet || (isUnset && !isDone)
         ? []
-        : [`the settings are ${vm?.memoryMib} and ${vm?.workDiskBytes}`];
+        : [`the settings are ${vm?.memoryMib}, ${vm?.kernel} and ${vm?.workDiskBytes}`];
     },
     // A disk does not shrink again: the next round has another VM.
     cleanUp: (world) => ensureVictim(world, "absent"),

@@ -5,6 +5,7 @@ import { type Paths, resolvePaths } from "../../lib/store/paths.ts";
 import { realHost } from "../../lib/sys/host.ts";
 import { unixFetch } from "../../lib/sys/unix_fetch.ts";
 import { buildKit, type Kit } from "./kit.ts";
+import { KERNEL, OTHER_KERNEL } from "./names.ts";
 import type { Plan } from "./gate.ts";
 
 export const host = realHost();
@@ -50,7 +51,7 @@ export class World implements AsyncDisposable {
     const home = await Deno.makeTempDir({ prefix: "bf-" });
     await Deno.mkdir(`${home}/run`, { mode: 0o700 });
     const world = new World(home, kit, vmm);
-    await kit.installKernel(world.paths, vmm);
+    for (const name of [KERNEL, OTHER_KERNEL]) await kit.installKernel(world.paths, vmm, name);
     return world;
   }
 

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import {
   banger,
+  HOME,
   machineProcesses,
   ok,
   otherHome,
@@ -13,6 +14,7 @@ import {
   vm,
   vmNames,
 } from "./fixture.ts";
+import { LEFT_OUT_MODULES, makeSecondKernel, SECOND } from "./second_kernel.ts";
 import { removeSmallImage, smallImage } from "./small_vm.ts";
 
 const exec = (...argv: string[]) => ok(["vm", "exec", "s", "--", ...argv]);
@@ -93,8 +95,12 @@ Deno.test("one VM over its life", async (t) => {
 
   await t.step("a dry run changes nothing; the disk grows at once, the rest waits and says so", async () => {
     await exec("sh", "-c", "echo kept >/root/file");
-    const change = ["--disk", "512M", "--cpus", "2", "--memory", "640M", "--env", "COLOUR=blue"];
-    assert.match(await ok(["vm", "set", "s", "--dry-run", ...change]), /^disk +256 MiB +512 MiB +now$/m);
+    await ok(["kernel", "import", "second", "--from", await makeSecondKernel(), "--quiet"]);
+    const machine = ["--cpus", "2", "--memory", "640M", "--kernel", "second"];
+    const change = ["--disk", "512M", ...machine, "--env", "COLOUR=blue"];
+    const planned = await ok(["vm", "set", "s", "--dry-run", ...change]);
+    assert.match(planned, /^disk +256 MiB +512 MiB +now$/m);
+    assert.match(planned, /^kernel +debian +second +next start$/m);
     assert.equal((await vm("s")).workDiskBytes, 256 * 2 ** 20);
     const sizeKib = async () => Number(/\n\S+ +(\d+)/.exec(await exec("busybox", "df", "-k", "/root"))![1]);
     const before = await sizeKib();
@@ -108,6 +114,11 @@ Deno.test("one VM over its life", async (t) => {
     await refused(["vm", "set", "s", "--disk", "256M"], 2, /disks only grow/);
     await refused(["vm", "set", "s"], 2, /nothing says what/);
     await refused(["vm", "set", "s", "--memory", "1M"], 2, /128 MiB is the least/);
+    assert.match(await ok(["vm", "show", "s"]), /Kernel: +second from its next start on/);
+    for (const dry of [[], ["--dry-run"]]) {
+      await refused(["vm", "set", "s", "--kernel", "none", ...dry], 3, /Cannot find kernel "none"/);
+    }
+    await refused(["kernel", "rm", "debian"], 4, /used by s/);
   });
 
   await t.step("logs -f go on with the console until the VM ends; restart brings what was set", async () => {
@@ -121,6 +132,15 @@ Deno.test("one VM over its life", async (t) => {
     await Promise.all([shown.done, following.stderr.cancel()]);
     assert.equal((await banger(["vm", "health", "s"])).code, 4);
     await ok(["vm", "restart", "s"]);
+    assert.match(await exec("busybox", "uname", "-v"), new RegExp(` ${SECOND} `));
+    const release = (await exec("busybox", "uname", "-r")).trim();
+    const modules = `/lib/modules/${release}/kernel`;
+    assert.equal(
+      await exec("sh", "-c", `ls -d ${modules}/drivers/net; ls ${modules}/${LEFT_OUT_MODULES}; :`),
+      `${modules}/drivers/net\n`,
+    );
+    assert.match(await ok(["vm", "show", "s"]), /Kernel: +second\n/);
+    await refused(["kernel", "rm", "second"], 4, /used by s/);
     assert.equal(await exec("sh", "-c", "busybox nproc; echo $COLOUR; cat /root/file"), "2\nblue\nkept\n");
     assert.equal((await vm("s")).waitingForRestart, undefined);
   });
@@ -246,5 +266,7 @@ Deno.test("of ten first commands one starts the daemon, and none another one aft
 
 Deno.test("nothing is left of these scenarios", async () => {
   await removeSmallImage();
+  await ok(["kernel", "rm", "second"]);
+  await Deno.remove(`${HOME}/second-kernel`, { recursive: true });
   assert.ok(!(await ok(["image", "list"])).includes("surface"));
 });

@@ -39,7 +39,7 @@ export function vmChangeRoutes(changes: Services["vmChanges"]) {
         request: { params: nameParam, body: body(setVmSchema) },
         responses: answers({ 200: json("What setting these would change", z.array(plannedChangeSchema)) }),
       }),
-      (c) => c.json(changes.plan(c.req.valid("param").name, c.req.valid("json")), 200),
+      async (c) => c.json(await changes.plan(c.req.valid("param").name, c.req.valid("json")), 200),
     )
     .openapi(
       createRoute({

@@ -2,6 +2,7 @@ import type { ApiClient } from "../../api/client.ts";
 import type { ChangeImage, PlannedChangeView, SetVm } from "../../api/vm_contract.ts";
 import { BangerError } from "../../base/errors.ts";
 import { parseImageRequest } from "../../base/image_source.ts";
+import { parseKernelName } from "../../base/names.ts";
 import { formatBytes, parseDurationMs } from "../../base/units.ts";
 import {
   type Command,
@@ -55,10 +56,10 @@ const kill: Command = {
 
 const set: Command = {
   path: ["vm", "set"],
-  summary: "change a VM's processors, memory, disk, environment or image",
+  summary: "change a VM's processors, memory, disk, kernel, environment or image",
   details:
     "Changes a VM. The disk grows at once, in a running VM too, and never shrinks; the others hold from the\n" +
-    "VM's next start on, and it says so.\n\n" +
+    "VM's next start on, and it says so. A kernel is one of banger kernel list; one of the catalog is fetched.\n\n" +
     "With --image a stopped VM gets another image: its root disk begins anew, /root stays as it is. The root disk\n" +
     "before is kept until the next change of image; --undo-image swaps it back, and once more swaps again.",
   arguments: [{ name: "vm", summary: "its name", completes: "vm" }],
@@ -72,6 +73,7 @@ const set: Command = {
       repeated: true,
     },
     { flags: "--unset-env <name>", summary: "take a variable away; may be repeated", repeated: true },
+    { flags: "--kernel <kernel>", summary: "another kernel to boot", completes: "kernel" },
     { flags: "-i, --image <image>", summary: "another image below its work disk, as vm create takes it" },
     { flags: "--undo-image", summary: "back to the image and the root disk before the last --image" },
     { flags: "--dry-run", summary: "only say what would change, and when" },
@@ -92,7 +94,8 @@ const set: Command = {
     if (!isDry && image) {
       await carryOut({ context, client, input }, client.v1.vms[":name"].image.$post({ ...vm, json: image }));
     }
-    if (!isDry && settings.length > 0) {
+    // Another image may bring another kernel with it: what was asked for by name is set in any case.
+    if (!isDry && (settings.length > 0 || (image && json.kernel !== undefined))) {
       await carryOut({ context, client, input }, client.v1.vms[":name"].set.$post({ ...vm, json }));
     }
     if (flag(input, "json")) await printJson(terminal, plan);
@@ -129,10 +132,12 @@ function changeOf(input: Input): SetVm {
   const cpus = textOption(input, "cpus");
   const memory = textOption(input, "memory");
   const disk = textOption(input, "disk");
+  const kernel = textOption(input, "kernel");
   const environment: Record<string, string | null> = { ...environmentFlag(listOption(input, "env")) };
   for (const name of listOption(input, "unsetEnv")) environment[name] = null;
   return {
     ...(cpus === undefined ? {} : { cpus: cpusFlag(cpus) }),
+    ...(kernel === undefined ? {} : { kernel: parseKernelName(kernel) }),
     ...(memory === undefined ? {} : { memoryMib: memoryFlag(memory) }),
     ...(disk === undefined ? {} : { workDiskBytes: sizeFlag("--disk", disk) }),
     ...(Object.keys(environment).length === 0 ? {} : { environment }),
@@ -143,7 +148,7 @@ function nothingToChange(): BangerError {
   return new BangerError(
     "invalid_argument",
     "Cannot change a VM: nothing says what",
-    "Give one of --cpus, --memory, --disk, --env, --unset-env, --image, --undo-image",
+    "Give one of --cpus, --memory, --disk, --kernel, --env, --unset-env, --image, --undo-image",
   );
 }
 

@@ -66,7 +66,7 @@ function vmFields(vm: VmView, nowMs: number): [string, string | undefined][] {
       "Image before",
       vm.previousImage && `${vm.previousImage}; back to it: banger vm set ${vm.name} --undo-image`,
     ],
-    ["Kernel", vm.kernel],
+    ["Kernel", `${vm.kernel}${waits(vm, "kernel")}`],
     ["CPUs", `${vm.cpus}${waits(vm, "cpus")}`],
     ["Memory", memoryText(vm)],
     ["Root disk", vm.rootDisk && `${vm.rootDisk}${vm.rootDiskReason ? ` (${vm.rootDiskReason})` : ""}`],

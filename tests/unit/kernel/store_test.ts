@@ -318,7 +318,9 @@ Deno.test("a kernel that cannot be read is left out of the list, named by get(),
 
 Deno.test("a kernel made by another build gets this build's scripts, and keeps what came from packages", async () => {
   await withStore(async ({ store, packages }) => {
-    const kernel = await store.import(MINE, { debs: await packages() }, new RecordedProgress(), NEVER);
+    const config = { path: `./boot/config-${KERNEL_VERSION}`, content: "CONFIG_HZ=250\n" };
+    const debs = await packages([config, ...kernelPackageFiles()]);
+    const kernel = await store.import(MINE, { debs }, new RecordedProgress(), NEVER);
     const original = await Deno.readFile(kernel.initramfsPath);
     const { manifestPath } = kernelFiles(kernel.directory);
     const manifest = JSON.parse(await Deno.readTextFile(manifestPath));

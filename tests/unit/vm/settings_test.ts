@@ -32,6 +32,9 @@ for (
     ]],
     ["stopped", { environment: { A: null, C: null } }, ['environment A: "1" to not set now']],
     ["running", { environment: { A: "1" } }, []],
+    ["stopped", { kernel: "other" }, ["kernel: debian to other now"]],
+    ["running", { kernel: "other" }, ["kernel: debian to other next start"]],
+    ["running", { kernel: "debian" }, []],
   ] as const satisfies [Vm["state"], SettingsChange, string[]][]
 ) {
   Deno.test(`a ${state} VM's change to ${JSON.stringify(change)} comes to ${plan.length} changes`, () => {
