@@ -26,6 +26,8 @@ import { unixFetch } from "./lib/sys/unix_fetch.ts";
 import type { GitEnvironment } from "./lib/workspace/git.ts";
 
 const COMPANIONS: readonly Companion[] = ["bangerd", "banger-vsock-agent"];
+/** For less, finding out whether there is a window costs more than it saves. */
+const WINDOW_FROM_BYTES = 256 * 1024;
 const terminal = systemTerminal();
 
 /** Writes the companions out, and gives the daemon's command line. */
@@ -42,10 +44,14 @@ async function prepareDaemon({ files }: Host, build: BuildStamp, paths: Paths) {
 }
 
 /** The agent's client is loaded when a guest is reached for: most commands speak to the daemon only. */
-function guestAccess(host: Host): GuestAccess {
+function guestAccess(host: Host, paths: () => Paths): GuestAccess {
   const clientOf = async (endpoint: Parameters<GuestAccess["connect"]>[0]) => {
     const { AgentClient } = await import("./lib/guest/client/agent_client.ts");
     return new AgentClient(host, endpoint);
+  };
+  const windowOf = async (id: string) => {
+    const { hostWindow } = await import("./lib/guest/client/host_window.ts");
+    return hostWindow(host.files, vmPaths(paths(), id).configDisk);
   };
   return {
     connect: async (endpoint, port) => await (await clientOf(endpoint)).connect(port),
@@ -54,16 +60,26 @@ function guestAccess(host: Host): GuestAccess {
       const { sessionsOfGuest } = await import("./lib/guest/client/session_client.ts");
       return sessionsOfGuest(host, endpoint);
     },
-    files(endpoint, user, signal) {
+    files({ id }, endpoint, user, signal) {
       const client = async () => {
         const { FileClient } = await import("./lib/guest/client/file_client.ts");
         return new FileClient(host, endpoint);
       };
       return {
-        send: async (file, content) =>
-          await (await client()).send({ ...file, ...(user === undefined ? {} : { user }) }, content, signal),
+        async send({ sizeBytes, ...file }, content) {
+          const window = sizeBytes < WINDOW_FROM_BYTES ? undefined : await windowOf(id);
+          const whole = { ...file, ...(user === undefined ? {} : { user }) };
+          return await (await client()).send(whole, content, signal, { window });
+        },
         open: async (path) => await (await client()).open(path, user, signal),
       };
+    },
+    async sendArchive({ id }, endpoint, path, content, signal) {
+      const { FileClient } = await import("./lib/guest/client/file_client.ts");
+      const name = path.slice(path.lastIndexOf("/") + 1);
+      const file = { path, name, mode: 0o600, mtimeSeconds: 0, user: "root" };
+      const options = { window: await windowOf(id), needsWindow: true };
+      return await new FileClient(host, endpoint).send(file, content, signal, options);
     },
     async exec(endpoint, start) {
       const session = await (await clientOf(endpoint)).exec(start);
@@ -161,7 +177,7 @@ function buildContext(build: BuildStamp): Context {
     terminal,
     clock: host.clock,
     processes: host.processes,
-    guest: guestAccess(host),
+    guest: guestAccess(host, paths),
     get workspaceHost() {
       return {
         ...host,

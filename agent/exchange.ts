@@ -36,9 +36,9 @@ export class Exchange {
     return this.#headSent;
   }
 
-  /** Sends a streamed answer's head in front of any part. */
-  begin(): Promise<void> {
-    return this.#sender.send(this.#withHead(new Uint8Array(0)));
+  /** Sends a streamed answer's head in front of any part. @param fields of ours, besides those that all have */
+  begin(fields: Readonly<Record<string, string>> = {}): Promise<void> {
+    return this.#sender.send(this.#withHead(new Uint8Array(0), fields));
   }
 
   /** A part of a streamed answer; the first one brings its head along. Wait for it: that is the back-pressure. */
@@ -92,10 +92,10 @@ export class Exchange {
     this.#connection.close();
   }
 
-  #withHead(bytes: Uint8Array): Uint8Array {
+  #withHead(bytes: Uint8Array, fields: Readonly<Record<string, string>> = {}): Uint8Array {
     if (this.#headSent) return bytes;
     this.#headSent = true;
-    const head = encodeResponseHead(200, STREAM_FIELDS);
+    const head = encodeResponseHead(200, { ...STREAM_FIELDS, ...fields });
     const whole = new Uint8Array(head.length + bytes.length);
     whole.set(head);
     whole.set(bytes, head.length);

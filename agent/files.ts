@@ -6,20 +6,19 @@
 import { BangerError } from "../lib/base/errors.ts";
 import { quote } from "../lib/base/names.ts";
 import { type FileIn, type FileOut, parseFileIn, parseFileOutRequest } from "../lib/guest/wire/files.ts";
-import { ChunkBuffer } from "../lib/guest/wire/http.ts";
+import { WINDOW_FIELD } from "../lib/guest/wire/window.ts";
 import type { Account } from "./accounts.ts";
 import { resolveCommand } from "./command.ts";
 import type { Exchange } from "./exchange.ts";
+import { readBody, writeBody, writeSlots } from "./file_body.ts";
 import { asUser } from "./identity.ts";
 import {
   checked,
   cString,
   EACCES,
-  EINTR,
   ELOOP,
   ENOENT,
   ENOSPC,
-  errnoOf,
   type Libc,
   LibcError,
   O_CLOEXEC,
@@ -30,9 +29,8 @@ import {
   O_NONBLOCK,
   O_WRONLY,
 } from "./libc.ts";
+import { openWindow } from "./window.ts";
 
-/** So that the thread that reads or writes is woken rarely. Two of them are in use at a time. */
-const BLOCK_BYTES = 512 * 1024;
 const ONLY_OWNER = 0o600;
 /** A program that is surely there, for the user's directory alone. */
 const ANY_PROGRAM = "/";
@@ -40,17 +38,24 @@ const ANY_PROGRAM = "/";
 type Identity = Pick<Account, "uid" | "gid" | "groups">;
 
 /** Takes one file. What is new stands in its place by a rename, once its last byte is there. */
-export async function serveFileIn(libc: Libc, exchange: Exchange, query: URLSearchParams): Promise<void> {
+export async function serveFileIn(
+  libc: Libc,
+  exchange: Exchange,
+  query: URLSearchParams,
+  configDisk?: string,
+): Promise<void> {
   const request = parseFileIn(query);
   const { account, cwd } = resolveCommand(libc, { argv: [ANY_PROGRAM], ...userOf(request) });
   const target = placeOf(libc, account, cwd, request);
   const stage = `${parentOf(target)}/.banger-cp-${crypto.randomUUID().slice(0, 8)}`;
+  using slots = request.usesWindow ? openWindow(libc, configDisk) : undefined;
   const flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
   const fd = opened(libc, account, stage, flags);
   try {
     try {
-      await exchange.begin();
-      await writeBody(libc, fd, exchange);
+      await exchange.begin(slots ? { [WINDOW_FIELD]: slots.name } : {});
+      if (slots) await writeSlots(libc, fd, slots, exchange);
+      else await writeBody(libc, fd, exchange);
       finishFile(libc, fd, request);
     } finally {
       libc.call.close(fd);
@@ -137,68 +142,10 @@ function opened(libc: Libc, account: Identity, path: string, flags: number): num
   }
 }
 
-/** Fills one block while the other is written. @throws {LibcError} `BangerError` where the client goes */
-async function writeBody(libc: Libc, fd: number, { body }: Exchange): Promise<void> {
-  const blocks = [new Uint8Array(BLOCK_BYTES), new Uint8Array(BLOCK_BYTES)] as const;
-  let writing: Promise<void> = Promise.resolve();
-  let [current, filled] = [0, 0];
-  const flush = async () => {
-    await writing;
-    writing = writeBlock(libc, fd, blocks[current]!.subarray(0, filled));
-    writing.catch(() => {}); // awaited before the next one, or below
-    [current, filled] = [1 - current, 0];
-  };
-  try {
-    for (let count; (count = await body.readInto(blocks[current]!.subarray(filled))) !== null;) {
-      filled += count;
-      if (filled === BLOCK_BYTES) await flush();
-    }
-    if (filled > 0) await flush();
-  } finally {
-    await writing;
-  }
-}
-
-/** On another thread: a disk that makes writers wait must not make all of the agent wait. */
-async function writeBlock(libc: Libc, fd: number, block: Uint8Array<ArrayBuffer>): Promise<void> {
-  for (let at = 0; at < block.length;) {
-    const rest = block.subarray(at);
-    const count = await libc.call.write_aside(fd, rest, BigInt(rest.length));
-    // The other thread's error number cannot be had: so it is tried once more on this one.
-    at += count >= 0 ? count : writeHere(libc, fd, rest);
-  }
-}
-
-function writeHere(libc: Libc, fd: number, bytes: Uint8Array<ArrayBuffer>): number {
-  const count = libc.call.write(fd, bytes, BigInt(bytes.length));
-  return count < 0 && errnoOf(libc) === EINTR ? 0 : checked(libc, "write", count);
-}
-
 function finishFile(libc: Libc, fd: number, { mode, mtimeSeconds }: FileIn): void {
   checked(libc, "fchmod", libc.call.fchmod(fd, mode));
   const times = BigInt64Array.of(BigInt(mtimeSeconds), 0n, BigInt(mtimeSeconds), 0n);
   checked(libc, "futimens", libc.call.futimens(fd, new Uint8Array(times.buffer)));
-}
-
-/** Reads one block while the other is sent. @throws {BangerError} where the file has become shorter */
-async function readBody(libc: Libc, fd: number, sizeBytes: number, exchange: Exchange, path: string) {
-  const blocks = [new ChunkBuffer(BLOCK_BYTES), new ChunkBuffer(BLOCK_BYTES)] as const;
-  let sending: Promise<void> = Promise.resolve();
-  let current = 0;
-  try {
-    for (let left = sizeBytes; left > 0; current = 1 - current) {
-      const block = blocks[current]!;
-      const space = block.space.subarray(0, Math.min(left, BLOCK_BYTES)) as Uint8Array<ArrayBuffer>;
-      const count = await libc.call.read_aside(fd, space, BigInt(space.length));
-      if (count <= 0) throw new BangerError("guest_failed", `Cannot read all of ${quote(path)}`);
-      left -= count;
-      await sending;
-      sending = exchange.sendChunk(block.chunk(count));
-      sending.catch(() => {}); // awaited before the next one, or below
-    }
-  } finally {
-    await sending;
-  }
 }
 
 function explained({ call, errno }: LibcError, path: string): BangerError {

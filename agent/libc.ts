@@ -22,6 +22,7 @@ const SYMBOLS = {
   grantpt: { parameters: ["i32"], result: "i32" },
   ioctl: { parameters: ["i32", "usize", "buffer"], result: "i32" },
   kill: { parameters: ["i32", "i32"], result: "i32" },
+  lseek: { parameters: ["i32", "i64", "i32"], result: "i64" },
   open: { parameters: ["buffer", "i32", "u32"], result: "i32" },
   pipe2: { parameters: ["buffer", "i32"], result: "i32" },
   poll: { parameters: ["buffer", "usize", "i32"], result: "i32", nonblocking: true },
@@ -36,6 +37,13 @@ const SYMBOLS = {
   posix_spawnattr_setflags: { parameters: ["buffer", "i16"], result: "i32" },
   posix_spawnattr_setsigdefault: { parameters: ["buffer", "buffer"], result: "i32" },
   posix_spawnattr_setsigmask: { parameters: ["buffer", "buffer"], result: "i32" },
+  pread: { parameters: ["i32", "buffer", "usize", "i64"], result: "i32" },
+  pread_aside: {
+    name: "pread",
+    parameters: ["i32", "buffer", "usize", "i64"],
+    result: "i32",
+    nonblocking: true,
+  },
   prlimit: { parameters: ["i32", "i32", "buffer", "buffer"], result: "i32" },
   ptsname_r: { parameters: ["i32", "buffer", "usize"], result: "i32" },
   read: { parameters: ["i32", "buffer", "usize"], result: "i32" },
@@ -105,11 +113,13 @@ export const O_EXCL = 0o200;
 export const O_NOCTTY = 0o400;
 export const O_NONBLOCK = 0o4000;
 export const O_NOFOLLOW = ARCHITECTURES[Deno.build.arch].openFlags.noFollow;
+export const O_DIRECT = ARCHITECTURES[Deno.build.arch].openFlags.direct;
 export const O_CLOEXEC = 0o2000000;
 export const F_OK = 0;
 export const X_OK = 1;
 export const F_SETFL = 4;
 export const F_SETPIPE_SZ = 1031;
+export const SEEK_END = 2;
 export const WNOHANG = 1;
 export const SYS_PIDFD_OPEN = 434n;
 export const RLIMIT_NOFILE = 7;

@@ -27,6 +27,8 @@ export interface ServerContext {
   readonly sessions: Sessions;
   readonly loadSshServer: LoadSshServer;
   readonly build: BuildStamp;
+  /** Where files come from that do not come as bytes; the guest's own, unless a test has another. */
+  readonly configDisk?: string;
   readonly log: Log;
 }
 
@@ -80,7 +82,7 @@ async function route(context: ServerContext, exchange: Exchange): Promise<void> 
     case "POST /v1/connect":
       return await serveConnect(exchange, url.searchParams, log);
     case "POST /v1/files/in":
-      return await serveFileIn(descriptors.libc, exchange, url.searchParams);
+      return await serveFileIn(descriptors.libc, exchange, url.searchParams, context.configDisk);
     case "POST /v1/files/out":
       return await serveFileOut(descriptors.libc, exchange, url.searchParams);
     case "GET /v1/ports":

@@ -41,7 +41,7 @@ interface ArchitectureFacts {
   /** Flags in /proc/cpuinfo, one of which KVM needs; where there is none, a usable /dev/kvm is enough. */
   readonly virtualizationFlags: readonly string[];
   /** Of open(2). The rest of what is used here is the same everywhere. */
-  readonly openFlags: { readonly directory: number; readonly noFollow: number };
+  readonly openFlags: { readonly direct: number; readonly directory: number; readonly noFollow: number };
   /** Numbers of the calls that the C library cannot make for us. Those above 424 are the same everywhere. */
   readonly systemCalls: Readonly<
     Record<
@@ -82,7 +82,7 @@ export const ARCHITECTURES = {
       console: "ttyS0",
     },
     virtualizationFlags: ["vmx", "svm"],
-    openFlags: { directory: 0o200000, noFollow: 0o400000 },
+    openFlags: { direct: 0o40000, directory: 0o200000, noFollow: 0o400000 },
     systemCalls: {
       getdents64: 217n,
       renameat2: 316n,
@@ -111,7 +111,7 @@ export const ARCHITECTURES = {
       console: "ttyAMA0",
     },
     virtualizationFlags: [],
-    openFlags: { directory: 0o40000, noFollow: 0o100000 },
+    openFlags: { direct: 0o200000, directory: 0o40000, noFollow: 0o100000 },
     systemCalls: {
       getdents64: 61n,
       renameat2: 276n,

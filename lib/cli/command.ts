@@ -141,7 +141,24 @@ export interface GuestAccess {
   ssh(endpoint: AgentEndpointView): Promise<Connection>;
   sessions(endpoint: AgentEndpointView): Promise<GuestSessions>;
   /** Single files, as that user. */
-  files(endpoint: AgentEndpointView, user: string | undefined, signal: AbortSignal): GuestFiles;
+  files(
+    vm: Pick<VmView, "id">,
+    endpoint: AgentEndpointView,
+    user: string | undefined,
+    signal: AbortSignal,
+  ): GuestFiles;
+  /**
+   * Puts a file of root's into the guest, the fast way or not at all.
+   *
+   * @returns false, and nothing has happened, where there is no such way
+   */
+  sendArchive(
+    vm: Pick<VmView, "id">,
+    endpoint: AgentEndpointView,
+    path: string,
+    content: () => AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<boolean>;
 }
 
 export interface ExecStart {

@@ -78,7 +78,7 @@ export interface OpenFile extends FileAttributes, Disposable {
 export interface GuestFiles {
   /** @returns false, and nothing has happened, where it must go as an archive */
   send(
-    file: FileAttributes & { readonly path: string; readonly name: string },
+    file: FileAttributes & { readonly path: string; readonly name: string; readonly sizeBytes: number },
     content: () => AsyncIterable<Uint8Array>,
   ): Promise<boolean>;
   /** @returns undefined where it must come as an archive: it is no regular file, or cannot be opened */

@@ -31,7 +31,8 @@ export async function sendOneFile(
     }
     if (passed < sizeBytes) throw becameShorter(path);
   }
-  return await to.files.send({ path: to.path, name, mode: stat.mode & 0o7777, mtimeSeconds }, content);
+  const mode = stat.mode & 0o7777;
+  return await to.files.send({ path: to.path, name, mode, mtimeSeconds, sizeBytes }, content);
 }
 
 function becameShorter(path: string): BangerError {

@@ -4,6 +4,7 @@ import { type BootConfig, buildConfigTar, QEMU_USER_NETWORK } from "../guest/con
 import type { SyncedEntry } from "../guest/config/synced_files.ts";
 import { hostKeyAlias, knownHostsLine } from "../guest/ssh/client_arguments.ts";
 import { generateSshKeyPair } from "../guest/ssh/keys.ts";
+import { encodeTrailer, WINDOW_BYTES } from "../guest/wire/window.ts";
 import { type Paths, sshPaths, vmPaths } from "../store/paths.ts";
 import { type ImageRecord, type Vm, vmAddress } from "../store/records.ts";
 
@@ -46,7 +47,7 @@ export async function writeKnownHosts(
   await files.writeAtomic(`${knownHostsDirectory}/${hostKeyAlias(name)}`, line, 0o644);
 }
 
-/** Writes what the guest is told at this boot. */
+/** Writes what the guest is told at this boot, and makes the window behind it (`guest/wire/window.ts`). */
 export async function writeConfigDisk(
   files: Files,
   paths: Paths,
@@ -80,7 +81,10 @@ export async function writeConfigDisk(
     ...(vm.spec.gitIdentity ? { gitIdentity: vm.spec.gitIdentity } : {}),
     syncedFiles,
   };
-  await files.writeAtomic(configDisk, buildConfigTar(boot), 0o600);
+  const tar = buildConfigTar(boot);
+  await files.writeAtomic(configDisk, tar, 0o600);
+  await using disk = await files.open(configDisk, { write: true });
+  await disk.writeAt(encodeTrailer(crypto.randomUUID()), tar.length + WINDOW_BYTES);
 }
 
 function guestNetwork(vm: Vm): Pick<BootConfig, "network"> {

@@ -91,7 +91,7 @@ async function copyEnd(
     kind: "guest",
     vm: vm.name,
     path,
-    files: context.guest.files(endpoint, user, signal),
+    files: context.guest.files(vm, endpoint, user, signal),
     async start(argv) {
       signal.throwIfAborted();
       const session = await context.guest.exec(endpoint, { argv, ...(user === undefined ? {} : { user }) });

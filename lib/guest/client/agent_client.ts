@@ -11,6 +11,7 @@ import {
   bodyOf,
   encodeChunk,
   encodeRequestHead,
+  type Fields,
   readResponseHead,
   readWhole,
   type ResponseHead,
@@ -186,9 +187,9 @@ export class AgentClient {
    *
    * @throws {BangerError} `guest_unreachable`; what the agent refuses
    */
-  async openBytes(target: string): Promise<{ stream: GuestStream; body: Body }> {
-    const { stream, head } = await this.#stream("POST", target, new Uint8Array(0));
-    return { stream, body: bodyOf(head.fields, stream.reader) };
+  async openBytes(target: string): Promise<{ stream: GuestStream; body: Body; fields: Fields }> {
+    const { stream, head: { fields } } = await this.#stream("POST", target, new Uint8Array(0));
+    return { stream, body: bodyOf(fields, stream.reader), fields };
   }
 
   async #healthUntil(timeoutMs: number, signal: AbortSignal | undefined): Promise<AgentHealth> {

@@ -1,4 +1,3 @@
-import { writeFully } from "../../base/bytes.ts";
 import { BangerError } from "../../base/errors.ts";
 import type { Host } from "../../base/host.ts";
 import {
@@ -7,20 +6,27 @@ import {
   type FileOut,
   fileOutTarget,
   MAX_FILE_LINE_BYTES,
-  parseFileInEnd,
   parseFileOut,
 } from "../wire/files.ts";
-import { type Body, LAST_CHUNK, readWhole } from "../wire/http.ts";
+import type { Body, Fields } from "../wire/http.ts";
+import { WINDOW_FIELD } from "../wire/window.ts";
 import { AgentClient } from "./agent_client.ts";
 import { type AgentEndpoint, type GuestStream, unreachable } from "./endpoint.ts";
+import { FileSender } from "./file_sender.ts";
+import type { HostWindow } from "./host_window.ts";
 
 const NEWLINE = 0x0a;
-const CRLF = new TextEncoder().encode("\r\n");
 
 /** A file of the guest's, opened. Leaving it early (`close`) ends its sending. */
 export interface OpenGuestFile extends Disposable, FileOut {
   /** All of its bytes, once; each chunk is valid until the next. @throws {BangerError} where fewer come */
   read(): AsyncGenerator<Uint8Array>;
+}
+
+interface OpenStream extends Disposable {
+  readonly connection: GuestStream["connection"];
+  readonly body: Body;
+  readonly fields: Fields;
 }
 
 /** Single files, straight between the connection and the guest's file system; see `wire/files.ts`. */
@@ -35,31 +41,26 @@ export class FileClient {
    * Puts a file into the guest. Where `content` throws, nothing is left of it there.
    *
    * @returns false, with `content` not begun, where the guest does not take it so: an agent that is too old, or
-   * anything in the way
+   * anything in the way; with `needsWindow` also where it could not go through the window
    * @throws {BangerError} why it could not be kept; what `content` throws
    */
-  async send(file: FileIn, content: () => AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<boolean> {
-    const opened = await this.#open(fileInTarget(file), signal);
+  async send(
+    file: FileIn,
+    content: () => AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+    { window, needsWindow = false }: { window?: HostWindow | undefined; needsWindow?: boolean } = {},
+  ): Promise<boolean> {
+    const usesWindow = window !== undefined;
+    const opened = await this.#open(fileInTarget({ ...file, usesWindow }), signal);
     if (!opened) return false;
     using stream = opened;
-    const answer = readWhole(stream.body, MAX_FILE_LINE_BYTES).then(parseFileInEnd);
-    answer.catch(() => {}); // awaited below, unless sending fails before
-    const write = async (bytes: Uint8Array) => {
-      try {
-        await writeFully((part) => stream.connection.write(part), bytes);
-      } catch (failure) {
-        signal.throwIfAborted();
-        // A guest that takes no more says why, and closes.
-        throw (await answer.catch(() => undefined)) ?? lost(failure);
-      }
-    };
-    for await (const bytes of content()) await sendChunk(write, bytes);
-    await write(LAST_CHUNK);
-    const reason = await answer.catch((failure) => {
-      signal.throwIfAborted();
-      throw lost(failure);
-    });
-    if (reason) throw reason;
+    const name = usesWindow ? stream.fields.get(WINDOW_FIELD) : undefined;
+    await using slots = name === undefined ? undefined : await window?.take(name);
+    if (needsWindow && !slots) return false;
+    const sender = new FileSender(stream.connection, stream.body, signal);
+    if (name !== undefined) await sender.useWindow(slots);
+    for await (const bytes of content()) await sender.send(bytes);
+    await sender.finish();
     return true;
   }
 
@@ -94,16 +95,17 @@ export class FileClient {
   async #open(
     target: string | undefined,
     signal: AbortSignal,
-  ): Promise<(Disposable & { connection: GuestStream["connection"]; body: Body }) | undefined> {
+  ): Promise<OpenStream | undefined> {
     signal.throwIfAborted();
     if (target === undefined) return undefined;
     try {
-      const { stream: { connection }, body } = await this.#agent.openBytes(target);
+      const { stream: { connection }, body, fields } = await this.#agent.openBytes(target);
       const close = () => connection.close();
       signal.addEventListener("abort", close);
       return {
         connection,
         body,
+        fields,
         [Symbol.dispose]() {
           signal.removeEventListener("abort", close);
           close();
@@ -114,18 +116,6 @@ export class FileClient {
       throw thrown;
     }
   }
-}
-
-/** The bytes are sent where they lie: a copy of each would cost as much as the rest. */
-async function sendChunk(write: (bytes: Uint8Array) => Promise<void>, bytes: Uint8Array): Promise<void> {
-  if (bytes.length === 0) return;
-  await write(new TextEncoder().encode(`${bytes.length.toString(16)}\r\n`));
-  await write(bytes);
-  await write(CRLF);
-}
-
-function lost(failure: unknown): BangerError {
-  return unreachable("the connection ended before the file was written", failure);
 }
 
 async function readLine(body: Body): Promise<{ line: Uint8Array; rest: Uint8Array }> {

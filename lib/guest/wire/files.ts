@@ -16,6 +16,22 @@
  * ```
  *
  * A body that ends before its last chunk is no whole file on either side.
+ *
+ * With `window=1`, and where the agent can read from the window of its config disk (`window.ts`), the answer's head
+ * names that window, and the body tells of slots:
+ *
+ * ```text
+ *   host, for each slot                       guest
+ *   writes it to the config disk's file
+ *   its length, u32 ─────────────────────────▶
+ *                   ◀───────────────────────── a line's end, once it was read: the slot is free
+ *
+ *   at any time, where the window cannot be had or filled
+ *   0, u32, then bytes as without a window ──▶
+ * ```
+ *
+ * Slots come in their order. All but the last before a zero or the end are full. The body ends only once each was
+ * read.
  */
 import { BangerError } from "../../base/errors.ts";
 import { errorOfGuest } from "./guest_text.ts";
@@ -36,6 +52,8 @@ export interface FileIn {
   readonly mtimeSeconds: number;
   /** As of a command (`ExecStart`). */
   readonly user?: string;
+  /** Whether the host would send it through the window. */
+  readonly usesWindow?: boolean;
 }
 
 export interface FileOut {
@@ -46,8 +64,13 @@ export interface FileOut {
 }
 
 /** @returns the request's target; undefined where the path is too long for one */
-export function fileInTarget({ path, name, mode, mtimeSeconds, user }: FileIn): string | undefined {
-  return target("in", { path, name, mode: `${mode}`, mtime: `${mtimeSeconds}`, ...(user ? { user } : {}) });
+export function fileInTarget(file: FileIn): string | undefined {
+  const { path, name, mode, mtimeSeconds, user, usesWindow } = file;
+  return target("in", {
+    ...{ path, name, mode: `${mode}`, mtime: `${mtimeSeconds}` },
+    ...(user ? { user } : {}),
+    ...(usesWindow ? { window: "1" } : {}),
+  });
 }
 
 /** @returns the request's target; undefined where the path is too long for one */
@@ -70,6 +93,7 @@ export function parseFileIn(query: URLSearchParams): FileIn {
     name,
     mode: parseWhole(query, "mode", 0, MAX_MODE),
     mtimeSeconds: parseWhole(query, "mtime", Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER),
+    ...(query.has("window") ? { usesWindow: true } : {}),
   };
 }
 

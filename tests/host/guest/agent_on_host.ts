@@ -18,7 +18,7 @@ import { Sessions } from "../../../agent/sessions/sessions.ts";
  */
 export async function withAgent(
   act: (client: AgentClient, sessions: SessionClient, endpoint: AgentEndpoint) => Promise<void>,
-  sessionsDirectory?: string,
+  { sessionsDirectory, configDisk }: { sessionsDirectory?: string; configDisk?: string } = {},
 ): Promise<void> {
   const host = realHost();
   const directory = await Deno.makeTempDir({ prefix: "banger-agent-" });
@@ -45,6 +45,7 @@ export async function withAgent(
     sessions: new Sessions(descriptors, sessionsDirectory ?? `${directory}/sessions`, host.log),
     loadSshServer: () => import("../../../agent/ssh/server.ts"),
     build: { version: "1.2.3", commit: "abc", builtAt: "2026-01-01T00:00:00Z" },
+    ...(configDisk === undefined ? {} : { configDisk }),
     log: host.log,
   };
   const serving = new Set<Promise<void>>();

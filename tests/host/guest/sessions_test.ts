@@ -155,7 +155,7 @@ Deno.test("a session ends with its agent; the next one has its output and says t
       pid = (await sessions.start({ name: "long", ...sh("echo begun; sleep 1000") })).pid;
       await sessions.start({ name: "short", ...sh("echo done; exit 3") });
       equal((await outcome(sessions, "short")).stdout, "done\n");
-    }, directory);
+    }, { sessionsDirectory: directory });
     ok(isAlive(pid));
     // This agent could still note that it went; one that is killed leaves what it wrote last.
     const path = `${directory}/long/session.json`;
@@ -173,7 +173,7 @@ Deno.test("a session ends with its agent; the next one has its output and says t
       );
       match(text, /begun/);
       deepEqual((await outcome(sessions, "short")).status, { code: 3 });
-    }, directory);
+    }, { sessionsDirectory: directory });
   } finally {
     await Deno.remove(directory, { recursive: true });
   }

@@ -55,6 +55,7 @@ Deno.test({
     assert.equal(BigInt(ARCHITECTURES.x86_64.elfMachine), defined(elf!, "EM_X86_64"));
     assert.equal(BigInt(ARCHITECTURES.aarch64.elfMachine), defined(elf!, "EM_AARCH64"));
     // x86-64 has the generic values; arm64's own header is in no Debian package but the cross compiler's.
+    assert.equal(BigInt(ARCHITECTURES.x86_64.openFlags.direct), defined(flags!, "O_DIRECT"));
     assert.equal(BigInt(ARCHITECTURES.x86_64.openFlags.directory), defined(flags!, "O_DIRECTORY"));
     assert.equal(BigInt(ARCHITECTURES.x86_64.openFlags.noFollow), defined(flags!, "O_NOFOLLOW"));
   },
