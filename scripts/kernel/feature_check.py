@@ -6,6 +6,7 @@ TOOLS_DIRECTORY holds `nft` (a wrapper) and `test.erofs`. Prints a line for each
 what was seen, separated by tabs. Everything is done in a directory and in namespaces of its own.
 """
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -44,6 +45,15 @@ def mount(source, target, kind, flags=0, options=""):
 
 def unmount(target):
     called(LIBC.umount2(target.encode(), 2), f"umount {target}")
+
+@contextlib.contextmanager
+def looped(image, target, options="loop"):
+    """The image's file system, mounted by way of a loop device and gone afterwards."""
+    run("mount", "-o", options, image, target)
+    try:
+        yield
+    finally:
+        unmount(target)
 
 def run(*command, **options):
     done = subprocess.run(command, capture_output=True, text=True, **options)
@@ -101,20 +111,14 @@ def ext4():
     with open(disk, "wb") as file:
         file.truncate(16 << 20)
     run("mke2fs", "-q", "-t", "ext4", disk)
-    run("mount", "-o", "loop", disk, target)
-    try:
+    with looped(disk, target):
         with open(f"{target}/file", "w") as file:
             file.write("kept")
             file.flush()
             os.fsync(file.fileno())
         os.setxattr(f"{target}/file", "user.colour", b"red")
-    finally:
-        unmount(target)
-    run("mount", "-o", "loop,ro", disk, target)
-    try:
+    with looped(disk, target, "loop,ro"):
         expect(read(f"{target}/file") == "kept", "the file is not what was written")
-    finally:
-        unmount(target)
     return "made, written, mounted again from a loop device"
 
 @feature("overlay")
@@ -139,11 +143,8 @@ def overlay():
 @feature("erofs")
 def erofs():
     target = directory("erofs")
-    run("mount", "-t", "erofs", "-o", "loop,ro", os.path.join(TOOLS, "test.erofs"), target)
-    try:
+    with looped(os.path.join(TOOLS, "test.erofs"), target, "loop,ro"):
         expect(read(f"{target}/hello") == "from erofs", "its file reads as something else")
-    finally:
-        unmount(target)
     return "an image of mkfs.erofs, compressed by lz4, read"
 
 @feature("vsock")

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { bangerArguments, commandsOf, readDocument } from "../unit/docs/document_commands.ts";
-import { assertCleanFilesystem, banger, machineProcesses, ok, refused, STATE, vmNames } from "./fixture.ts";
+import { assertCleanFilesystem } from "./clean_stop.ts";
+import { banger, machineProcesses, ok, refused, STATE, vmNames } from "./fixture.ts";
 
 Deno.test("help and version need no home, no daemon and no image", async () => {
   for (const args of [["version"], ["--help"], ["vm", "run", "--help"]]) {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
+import { assertCleanFilesystem } from "./clean_stop.ts";
 import {
-  assertCleanFilesystem,
   banger,
   isAlive,
   killDaemon,

@@ -4,18 +4,8 @@ import { makeLower } from "../host/oci/everything.ts";
 import { makeImage, pushToRegistry, run, temporaryDirectory, umociUnpack } from "../host/oci/tools.ts";
 import { startRegistry } from "../../scripts/bench/registry.ts";
 import { archive, directory, file, member, symlink } from "../unit/oci/archive.ts";
-import {
-  assertCleanFilesystem,
-  banger,
-  HOME,
-  ok,
-  otherHome,
-  refused,
-  removing,
-  STATE,
-  vm,
-  vmNames,
-} from "./fixture.ts";
+import { assertCleanFilesystem } from "./clean_stop.ts";
+import { banger, HOME, ok, otherHome, refused, removing, STATE, vm, vmNames } from "./fixture.ts";
 
 interface Image {
   readonly id: string;

@@ -6,24 +6,20 @@
 import assert from "node:assert/strict";
 import { assertHolds } from "../host/oci/bangers_own.ts";
 import { listDirectory, type Listing } from "../host/oci/listing.ts";
-import { assertCleanFilesystem, banger, ok, refused, removing, STATE, until, vm } from "./fixture.ts";
+import { makeLayeredImage, makeMuslImage, makeScratchImage } from "./boot_images.ts";
+import { stopCleanly as stopAndLook } from "./clean_stop.ts";
+import { banger, ok, refused, removing, STATE, until, vm } from "./fixture.ts";
 import { guestObserver } from "./guest_observer.ts";
+import { pullAndCompare, removingImage } from "./pulled_images.ts";
 import {
-  addLayer,
   BIG_FILE,
   BIG_FILE_PIECES,
   makeDebianImage,
   makeDebianTar,
-  makeTreeImage,
   MANY_FILES,
   openWorkshop,
-  pullAndCompare,
-  push,
-  pushAsIndex,
-  removingImage,
   type Workshop,
 } from "./registry_images.ts";
-import { applets, BUSYBOX } from "./small_images.ts";
 
 const LEAN = ["--cpus", "1", "--memory", "512M", "--quiet"];
 
@@ -31,20 +27,7 @@ async function imageShow(name: string): Promise<Record<string, unknown>> {
   return JSON.parse(await ok(["image", "show", name, "--json"])) as Record<string, unknown>;
 }
 
-/** Stops it as a user would: the guest's own clean end, and a disk that e2fsck finds nothing wrong with. */
-async function stopCleanly(name: string, directory: string): Promise<void> {
-  await ok(["vm", "stop", name]);
-  const { id, lastExit, rootDisk } = await vm(name);
-  assert.equal(lastExit, "shut down");
-  const disks = `${STATE}/vms/${id}`;
-  await assertCleanFilesystem(`${disks}/work.raw`);
-  if (rootDisk !== "qcow2") return await assertCleanFilesystem(`${disks}/root.raw`);
-  const flat = `${directory}/${name}.raw`;
-  const args = ["convert", "-f", "qcow2", "-O", "raw", `${disks}/root.qcow2`, flat];
-  const { code, stderr } = await new Deno.Command("qemu-img", { args }).output();
-  assert.equal(code, 0, new TextDecoder().decode(stderr));
-  await assertCleanFilesystem(flat);
-}
+const stopCleanly = (name: string, directory: string) => stopAndLook(ok, STATE, name, directory);
 
 /** As a user may who wants more room: banger has no part in it. */
 async function enlargeRoot(name: string, by: string): Promise<void> {
@@ -57,17 +40,7 @@ async function enlargeRoot(name: string, by: string): Promise<void> {
 
 /** Of an index over two platforms, one layer, without init and glibc. */
 async function pullMusl(workshop: Workshop): Promise<void> {
-  await makeTreeImage(workshop, "amd64", {
-    "bin/busybox": BUSYBOX,
-    ...applets("sh", "cat", "id", "ls", "ip", "mount", "sleep", "env", "tty"),
-    "lib/ld-musl-x86_64.so.1": { copy: "/lib/ld-musl-x86_64.so.1" },
-    // musl's own libgcc has the same name as glibc's; loading this one would end the agent.
-    "lib/libgcc_s.so.1": "not for loading",
-    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/srv/app:/sbin/nologin\n",
-    "etc/group": "root:x:0:\napp:x:1000:\nextra:x:77:app\n",
-    "srv/app/file": "its own\n",
-  });
-  const reference = await pushAsIndex(workshop, "musl");
+  const reference = await makeMuslImage(workshop);
   await pullAndCompare(workshop, "amd64", reference, "any-musl");
   const { init, libc, hasSshServer, command, platform } = await imageShow("any-musl");
   assert.deepEqual({ init, libc, hasSshServer, command, platform }, {
@@ -149,19 +122,9 @@ async function muslMachine(t: Deno.TestContext, workshop: Workshop): Promise<voi
 }
 
 async function scratchMachine(t: Deno.TestContext, workshop: Workshop): Promise<void> {
-  // busybox under the name of one of its programs is that program and nothing else.
-  await makeTreeImage(workshop, "scratch", { "printf": BUSYBOX, "app/data": "1\n" }, [
-    "--config.user=65532:65531",
-    "--config.env=PATH=/nowhere",
-    "--config.env=GREETING=hi",
-    "--config.workingdir=/app",
-    "--config.entrypoint=/printf",
-    "--config.entrypoint=%s|",
-    "--config.cmd=from",
-    "--config.cmd=scratch 1",
-  ]);
+  const reference = await makeScratchImage(workshop);
   await using _image = removingImage("any-scratch");
-  await pullAndCompare(workshop, "scratch", await push(workshop, "scratch"), "any-scratch");
+  await pullAndCompare(workshop, "scratch", reference, "any-scratch");
   const { init, libc, command, user } = await imageShow("any-scratch");
   assert.deepEqual({ init, libc, command, user }, {
     init: "none",
@@ -198,34 +161,10 @@ async function scratchMachine(t: Deno.TestContext, workshop: Workshop): Promise<
   await t.step("stop is clean", () => stopCleanly("any-scratch", workshop.path));
 }
 
-/** Made of layers: what the upper ones hide must not be there, what they bring back must. */
-async function makeLayeredImage(workshop: Workshop): Promise<void> {
-  await makeTreeImage(workshop, "layers", {
-    "bin/busybox": BUSYBOX,
-    ...applets("sh", "sleep", "mkdir", "mount", "poweroff", "sync", "cat", "ls"),
-    // Nothing of this would run: banger must not use it, nor replace it.
-    "lib64/ld-linux-x86-64.so.2": "too old",
-    "lib64/libc.so.6": { link: "libc-2.19.so" },
-    "lib64/libc-2.19.so": "too old",
-    "sbin/init": "of the lower layer: this one would not run",
-    "etc/gone": "of the lower layer",
-    "etc/back": "of the lower layer",
-    "opt/lower/hidden": "of the lower layer",
-  });
-  const init = "#!/bin/sh\n" +
-    "trap 'sync; mount -o remount,ro /; poweroff -f' USR1 USR2 TERM\n" +
-    "mkdir -p /run/own-init\n" +
-    "while :; do sleep 1 & wait; done\n";
-  await addLayer(workshop, "layers", "rm etc/gone etc/back; rm -r opt/lower; mkdir opt/lower", (root) => {
-    Deno.writeTextFileSync(`${root}/sbin/init`, init);
-  });
-  await addLayer(workshop, "layers", "printf back > etc/back; printf upper > opt/lower/upper");
-}
-
 async function layeredMachine(workshop: Workshop): Promise<void> {
-  await makeLayeredImage(workshop);
+  const reference = await makeLayeredImage(workshop);
   await using _image = removingImage("any-init");
-  await pullAndCompare(workshop, "layers", await push(workshop, "layers"), "any-init");
+  await pullAndCompare(workshop, "layers", reference, "any-init");
   const { init, libc } = await imageShow("any-init");
   assert.deepEqual({ init, libc }, { init: "other", libc: "glibc" });
   await using _vm = removing("any-init");

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { archive, member } from "../unit/oci/archive.ts";
 import { banger, HOME, killDaemon, ok, start, STATE, until } from "./fixture.ts";
-import { removingImage } from "./registry_images.ts";
+import { removingImage } from "./pulled_images.ts";
 
 const LAYER_BYTES = 6 * 1024 * 1024;
 const PIECE_BYTES = 64 * 1024;

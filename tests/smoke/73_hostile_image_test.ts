@@ -18,7 +18,7 @@ import {
   symlink,
 } from "../unit/oci/archive.ts";
 import { HOME, ok, refused, STATE } from "./fixture.ts";
-import { removingImage } from "./registry_images.ts";
+import { removingImage } from "./pulled_images.ts";
 
 const DATA = 6;
 const ROOM = 8;

@@ -1,21 +1,10 @@
 /** Disks: which kinds there are, a host disk that fills, files of the host, another image below the same /root. */
 import assert from "node:assert/strict";
 import { type SmallDisk, smallDisk } from "../host/vmm/small_disk.ts";
-import {
-  assertCleanFilesystem,
-  banger,
-  HOME,
-  killDaemon,
-  ok,
-  refused,
-  removing,
-  start,
-  STATE,
-  until,
-  vm,
-} from "./fixture.ts";
+import { assertCleanFilesystem } from "./clean_stop.ts";
+import { banger, HOME, killDaemon, ok, refused, removing, start, STATE, until, vm } from "./fixture.ts";
 import { temporaryDirectory } from "../host/guest_files/tools.ts";
-import { removingImage } from "./registry_images.ts";
+import { removingImage } from "./pulled_images.ts";
 import { applets, BUSYBOX, makeTar } from "./small_images.ts";
 
 const LEAN = ["--cpus", "1", "--memory", "256M", "--quiet"];

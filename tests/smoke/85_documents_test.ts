@@ -13,7 +13,8 @@ import {
 } from "../unit/docs/document_commands.ts";
 import { pushToRegistry, run } from "../host/oci/tools.ts";
 import { banger, BIN, environment, HOME, removing, start, vmNames } from "./fixture.ts";
-import { makeTreeImage, openWorkshop, removingImage, type Workshop } from "./registry_images.ts";
+import { removingImage } from "./pulled_images.ts";
+import { makeTreeImage, openWorkshop, type Workshop } from "./registry_images.ts";
 import { applets, BUSYBOX, type Tree } from "./small_images.ts";
 
 const CONFIG = `${HOME}/.config/banger/config.toml`;

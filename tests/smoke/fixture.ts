@@ -152,13 +152,6 @@ export function removing(name: string): AsyncDisposable {
   };
 }
 
-/** e2fsck's verdict on a disk that nobody has open. */
-export async function assertCleanFilesystem(path: string): Promise<void> {
-  const { code, stdout, stderr } = await new Deno.Command("e2fsck", { args: ["-fn", path] }).output();
-  const text = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
-  assert.equal(code, 0, `e2fsck -fn ${path}:\n${text}`);
-}
-
 /** A home of its own, with its own daemon; both are gone afterwards. */
 export async function otherHome(): Promise<{ HOME: string } & AsyncDisposable> {
   const home = await Deno.makeTempDir({ prefix: "banger-other-" });

@@ -1,8 +1,5 @@
-/** Images in Debian's docker-registry, made by umoci, and what must become of them. */
-import assert from "node:assert/strict";
+/** Images in Debian's docker-registry, made by umoci, for machines to be made of. */
 import { CHANGES, MAKE_LOWER, setLowerXattrs } from "../host/oci/everything.ts";
-import { listDisk } from "../host/oci/disk_listing.ts";
-import { listDirectory, type Listing } from "../host/oci/listing.ts";
 import {
   makeImage,
   pushIndex,
@@ -12,8 +9,6 @@ import {
   umociUnpack,
 } from "../host/oci/tools.ts";
 import { startRegistry } from "../../scripts/bench/registry.ts";
-import { assertHolds } from "../host/oci/bangers_own.ts";
-import { banger, ok, STATE } from "./fixture.ts";
 import { makeTar, type Tree } from "./small_images.ts";
 
 /** A registry on loopback, and an image-layout to push from. */
@@ -69,26 +64,6 @@ export async function pushAsIndex(workshop: Workshop, name: string): Promise<str
   const reference = `${host}/team/${name}:v1`;
   await pushIndex(layout, ["amd64", "arm64"], reference);
   return reference;
-}
-
-/** Pulls and compares what is on the disk with what umoci unpacks. @returns that */
-export async function pullAndCompare(
-  { path, layout }: Workshop,
-  tag: string,
-  reference: string,
-  name: string,
-): Promise<{ expected: Listing; rootfs: string }> {
-  assert.equal(await ok(["image", "pull", "--quiet", "--name", name, reference]), `${name}\n`);
-  const { id } = JSON.parse(await ok(["image", "show", name, "--json"])) as { id: string };
-  const rootfs = `${STATE}/images/${id}/rootfs.ext4`;
-  const bundle = `${path}/bundle-${tag}`;
-  const expected = await listDirectory(await umociUnpack(layout, tag, bundle));
-  await Deno.remove(bundle, { recursive: true });
-  // Hashing holes on the host would take longer than all else.
-  const listing = await listDisk(rootfs, ({ content }) => content.sizeBytes < 2 ** 30);
-  delete listing[BIG_FILE];
-  assertHolds(listing, expected);
-  return { expected, rootfs };
 }
 
 export const BIG_FILE = "big";
@@ -148,12 +123,4 @@ async function makeBigFileLayer(directory: string): Promise<string> {
   await run("tar", ["--format=pax", "--sparse", "-C", directory, "-cf", tar, BIG_FILE]);
   await Deno.remove(`${directory}/${BIG_FILE}`);
   return tar;
-}
-
-export function removingImage(name: string): AsyncDisposable {
-  return {
-    async [Symbol.asyncDispose]() {
-      await banger(["image", "rm", name]);
-    },
-  };
 }
