@@ -7,7 +7,8 @@ import { runBanger } from "./check_images.ts";
 import { type Feature, parseFeatures } from "./features.ts";
 
 const SCRIPT = new URL("docker_check.sh", import.meta.url).pathname;
-const PACKAGES = ["systemd-sysv", "dbus", "kmod", "iproute2", "iptables", "ca-certificates", "docker.io"];
+/** Docker loads a profile of its own where the kernel has AppArmor, as Debian's has. */
+const PACKAGES = ["systemd-sysv", "dbus", "kmod", "iproute2", "iptables", "apparmor", "docker.io"];
 
 /** command:Debian package */
 export const DOCKER_TOOLS = [["mmdebstrap", "mmdebstrap"]] as const;
