@@ -94,24 +94,26 @@ export async function sendWorkspace(
   const { clock, terminal } = context;
   const startMs = clock.monotonicMs();
   const start = startInGuest(context, endpoint);
-  let isCancelled = false;
+  const interrupted = new AbortController();
   const sessions: Disposable[] = [];
   const cancel = () => {
-    isCancelled = true;
+    const hint = "Run the command again";
+    interrupted.abort(new BangerError("cancelled", "Cannot send the repository: interrupted", hint));
     for (const session of sessions) session[Symbol.dispose]();
   };
   using _interrupt = terminal.onSignal("SIGINT", cancel);
   using _terminate = terminal.onSignal("SIGTERM", cancel);
   try {
     await workspaces.send(staged, vm.id, async (argv) => {
+      interrupted.signal.throwIfAborted();
       const session = await start(argv);
       sessions.push(session);
       return session;
-    });
+    }, (path, content) => context.guest.sendArchive(vm, endpoint, path, content, interrupted.signal));
   } catch (failure) {
     await workspaces.discard(staged);
-    if (!isCancelled) throw failure;
-    throw new BangerError("cancelled", "Cannot send the repository: interrupted", "Run the command again");
+    interrupted.signal.throwIfAborted();
+    throw failure;
   }
   if (isQuiet) return;
   for (const note of staged.repository.notes) await say(terminal, `banger: ${note}`);

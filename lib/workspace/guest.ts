@@ -17,6 +17,15 @@ export interface GuestSession extends Disposable {
 /** Starts a command as root in "/". */
 export type StartInGuest = (argv: readonly string[]) => Promise<GuestSession>;
 
+/**
+ * Puts a file of root's into the guest, past every process there.
+ *
+ * @param path absolute; what is there is replaced
+ * @returns false, and nothing has happened, where a command's stdin is no slower
+ * @throws {BangerError} `guest_failed` where the guest could not keep it
+ */
+export type SendArchive = (path: string, content: () => AsyncIterable<Uint8Array>) => Promise<boolean>;
+
 /** What banger's initramfs leaves in every guest: no program of the image is needed. */
 export const BUSYBOX = "/run/banger/bin/busybox";
 const MAX_STDERR_BYTES = 16 * 1024;

@@ -1,13 +1,11 @@
-/** A staged repository into the guest: one tar through the agent, unpacked by banger's own busybox. */
+/**
+ * A staged repository into the guest: one tar, unpacked by banger's own busybox. It comes as a file on the guest's
+ * work disk, where it can get there the fast way; else as the command's stdin.
+ */
 import { BangerError } from "../base/errors.ts";
 import type { Files } from "../base/host.ts";
-import { bytesOf, type ByteString, byteStringOfText } from "../base/tree.ts";
-import { quoteBytes } from "../base/tree_paths.ts";
-import type { TreeReader } from "../base/tree_reader.ts";
-import { BUSYBOX, guestFailure, runInGuest, type StartInGuest } from "./guest.ts";
-import type { StagedRepository } from "./stage.ts";
-import type { PresentFile } from "./survey.ts";
-import { tarEnd, type TarEntry, tarHeader, tarPadding } from "./tar_stream.ts";
+import { BUSYBOX, guestFailure, runInGuest, type SendArchive, type StartInGuest } from "./guest.ts";
+import { repositoryTar, type SentPart } from "./repository_tar.ts";
 
 /** What the repository lies in: the work disk of every guest. */
 export const GUEST_HOME = "/root";
@@ -15,22 +13,30 @@ export const GUEST_HOME = "/root";
 const GUEST_REPOSITORY = "/root/repo";
 /** Of a plain directory that was copied: it gets no `.git`, and is compared by one beside it. */
 export const COPY_GIT_DIRECTORY = ".banger/copy.git";
-/** The names that were sent, so that a refresh can take back what is gone outside. */
-const SENT_LIST = ".banger/repo.sent";
-const BATCH_BYTES = 256 * 1024;
-/** The stream's last file: busybox's tar takes one that ends between two files for whole. */
-const WHOLE_MARK = ".banger/repo.whole";
-/** What the script answers where something else is in the way. */
+/** What the script answers where something else is in the way, and where there is no room beside the archive. */
 const OCCUPIED = 41;
+const NO_ROOM = 45;
+
+/** Below the guest's home. One that was left by a sending that was cut off is replaced by the next. */
+const ARCHIVE = ".banger-repo.tar";
+/** What a file takes on the guest's disk besides its bytes, at most. */
+const ROOM_PER_FILE_BYTES = 4096;
+/** Lists and marks, and the directories that every repository has. */
+const FILES_OF_OURS = 16;
 
 /**
- * $1: where to. A refresh removes what was sent before, and nothing else: what builds left there and git
+ * $1: where to; $2: the archive, empty for stdin; $3: the room that its files take, in bytes. A refresh removes what was sent before, and nothing else: what builds left there and git
  * ignores stays. A mark tells of one that was cut off.
  */
 const RECEIVE = `
 set -e
 umask 022
 cd "$1"
+if [ -n "$2" ]; then
+  exec < "$2"
+  # However this ends, it is gone.
+  rm -f "$2"
+fi
 mkdir -p .banger
 if [ -e repo ] || [ -L repo ]; then
   if [ -e .banger/repo.sent ]; then
@@ -43,8 +49,13 @@ if [ -e repo ] || [ -L repo ]; then
   fi
 fi
 rm -f .banger/repo.whole
+if [ -n "$2" ]; then
+  room=$(stat -f -c '%a * %S' .)
+  [ $((room)) -ge "$3" ] || exit ${NO_ROOM}
+fi
 : > .banger/repo.incomplete
-tar -x -p -f -
+# All of it is the user's that this runs as: nobody is looked up.
+tar -x -o -p -f -
 rm .banger/repo.whole
 rm .banger/repo.incomplete
 if command -v git > /dev/null; then
@@ -53,22 +64,10 @@ if command -v git > /dev/null; then
 fi
 `;
 
-/** A repository that is sent, or one inside it. */
-export interface SentPart {
-  /** Below the repository, with a slash at its end; empty for the repository itself. */
-  readonly prefix: ByteString;
-  /** Where the `.git` goes, if not into the tree: below the guest's home. */
-  readonly gitAt?: string;
-  readonly staged: Pick<StagedRepository, "gitDirectory" | "files" | "packs">;
-  readonly tree: TreeReader;
-  readonly present: readonly PresentFile[];
-  /** Directories that only hold a place: submodules without content. */
-  readonly directories: readonly ByteString[];
-}
-
 /**
  * Sends it. `GUEST_REPOSITORY` is then what the working tree outside is.
  *
+ * @param sendArchive absent where the guest has no such way
  * @param now seconds since 1970
  * @param home the guest's directory above `repo`
  * @throws {BangerError} `wrong_state` where a file changes meanwhile; `already_exists` where the guest has
@@ -76,14 +75,22 @@ export interface SentPart {
  */
 export async function sendRepository(
   { files }: { readonly files: Pick<Files, "readStream" | "stat"> },
-  start: StartInGuest,
+  { start, sendArchive }: { readonly start: StartInGuest; readonly sendArchive?: SendArchive | undefined },
   parts: readonly SentPart[],
   now: number,
   home: string = GUEST_HOME,
 ): Promise<void> {
-  const stream = repositoryTar({ files }, parts, now);
-  const argv = [BUSYBOX, "sh", "-c", RECEIVE, "sh", home];
-  const ended = await runInGuest(start, argv, { stdin: stream });
+  const tar = () => repositoryTar({ files }, parts, now);
+  const unpack = (stdin: AsyncIterable<Uint8Array> | undefined, archive = "", roomBytes = 0) => {
+    const argv = [BUSYBOX, "sh", "-c", RECEIVE, "sh", home, archive, `${roomBytes}`];
+    return runInGuest(start, argv, stdin ? { stdin } : {});
+  };
+  const archive = `${home}/${ARCHIVE}`;
+  const sentBytes = sendArchive && await sendAsFile(sendArchive, archive, tar);
+  let ended = sentBytes === undefined
+    ? await unpack(tar())
+    : await unpack(undefined, archive, sentBytes + ROOM_PER_FILE_BYTES * fileCount(parts));
+  if (ended.code === NO_ROOM) ended = await unpack(tar());
   if (ended.code === 0) return;
   if (ended.code === OCCUPIED) {
     throw new BangerError(
@@ -95,150 +102,31 @@ export async function sendRepository(
   throw guestFailure("send the repository", ended);
 }
 
-/** Everything below the guest's /root. A `.git` comes last: what is cut off is no repository. */
-async function* repositoryTar(
-  { files }: { readonly files: Pick<Files, "readStream" | "stat"> },
-  parts: readonly SentPart[],
-  now: number,
-): AsyncGenerator<Uint8Array> {
-  const batch = new Batch();
-  addDirectory(batch, "repo" as ByteString, now);
-  const sent = parts.flatMap(({ prefix, present }) => [
-    ...present.map(({ path }) => `${prefix}${path}\0`),
-    `${prefix}.git\0`,
-  ]);
-  addFile(batch, SENT_LIST as ByteString, bytesOf(sent.join("") as ByteString), now, 0o600);
-  for (const { prefix, tree, present, directories } of parts) {
-    for (const path of directories) addDirectory(batch, `repo/${prefix}${path}` as ByteString, now);
-    for (const file of present) yield* workFile(batch, prefix, tree, file);
-  }
-  // The outer one is the last: with it everything is there.
-  for (const { prefix, gitAt = `repo/${prefix}.git`, staged } of parts.toReversed()) {
-    yield* gitDirectory({ files }, batch, gitAt, staged, now);
-  }
-  addFile(batch, WHOLE_MARK as ByteString, new Uint8Array(0), now);
-  batch.add(tarEnd());
-  yield batch.take();
-}
-
-const GIT_DIRECTORIES = [
-  "",
-  "/objects",
-  "/objects/pack",
-  "/objects/info",
-  "/refs",
-  "/refs/heads",
-  "/refs/tags",
-  "/info",
-];
-
-async function* gitDirectory(
-  { files }: { readonly files: Pick<Files, "readStream" | "stat"> },
-  batch: Batch,
-  at: string,
-  staged: SentPart["staged"],
-  now: number,
-): AsyncGenerator<Uint8Array> {
-  for (const name of GIT_DIRECTORIES) addDirectory(batch, `${at}${name}` as ByteString, now);
-  for (const [name, content] of staged.files) {
-    addFile(batch, `${at}/${name}` as ByteString, content, now);
-    if (batch.isFull) yield batch.take();
-  }
-  for (const pack of staged.packs) {
-    const path = `${staged.gitDirectory}/objects/pack/${pack}`;
-    const sizeBytes = (await files.stat(path))?.sizeBytes ?? 0;
-    const name = `${at}/objects/pack/${byteStringOfText(pack)}` as ByteString;
-    batch.add(tarHeader({ kind: "file", name, mode: 0o444, mtimeSeconds: now, sizeBytes }));
-    yield batch.take();
-    for await (const chunk of files.readStream(path, { offsetBytes: 0, sizeBytes })) yield chunk;
-    batch.add(tarPadding(sizeBytes));
-  }
-}
-
-function addDirectory(batch: Batch, name: ByteString, mtimeSeconds: number): void {
-  batch.add(tarHeader({ kind: "directory", name, mode: 0o755, mtimeSeconds }));
-}
-
-function addFile(
-  batch: Batch,
-  name: ByteString,
-  content: Uint8Array,
-  mtimeSeconds: number,
-  mode = 0o644,
-): void {
-  const header = tarHeader({ kind: "file", name, mode, mtimeSeconds, sizeBytes: content.length });
-  batch.add(header, content, tarPadding(content.length));
-}
-
-function* workFile(
-  batch: Batch,
-  prefix: ByteString,
-  tree: TreeReader,
-  { path, stat }: PresentFile,
-): Generator<Uint8Array> {
-  const common = { name: `repo/${prefix}${path}` as ByteString, mtimeSeconds: stat.mtimeSeconds };
-  if (stat.kind === "symlink") {
-    const entry: TarEntry = { ...common, kind: "symlink", mode: 0o777, target: tree.readLink(path) };
-    batch.add(tarHeader(entry));
-    if (batch.isFull) yield batch.take();
-    return;
-  }
-  using file = tree.open(path);
-  const { sizeBytes, mode, mtimeSeconds } = file.stat;
-  batch.add(tarHeader({ kind: "file", name: common.name, mode: mode & 0o777, mtimeSeconds, sizeBytes }));
-  for (let left = sizeBytes; left > 0;) {
-    if (batch.isFull) yield batch.take();
-    const count = batch.fill(left, (into) => file.read(into));
-    if (count === 0) {
-      throw new BangerError(
-        "wrong_state",
-        `Cannot send ${quoteBytes(path)}: it became shorter while it was read`,
-        "Run the command again",
-      );
-    }
-    left -= count;
-  }
-  batch.add(tarPadding(sizeBytes));
-  if (batch.isFull) yield batch.take();
-}
-
-/** Many small pieces as few large ones: each send has its price. */
-class Batch {
-  #buffer = new Uint8Array(BATCH_BYTES);
-  #length = 0;
-
-  get isFull(): boolean {
-    return this.#length >= BATCH_BYTES / 2;
-  }
-
-  add(...parts: readonly Uint8Array[]): void {
-    for (const part of parts) {
-      if (this.#length + part.length > this.#buffer.length) this.#grow(part.length);
-      this.#buffer.set(part, this.#length);
-      this.#length += part.length;
+/** @returns how much it is; undefined where it must come as stdin, and nothing of it is there */
+async function sendAsFile(
+  sendArchive: SendArchive,
+  path: string,
+  tar: () => AsyncIterable<Uint8Array>,
+): Promise<number | undefined> {
+  let bytes = 0;
+  async function* counted(): AsyncGenerator<Uint8Array> {
+    for await (const part of tar()) {
+      bytes += part.length;
+      yield part;
     }
   }
-
-  /** Lets `read` fill what is free, at most `limit` bytes. */
-  fill(limit: number, read: (into: Uint8Array) => number): number {
-    if (this.#length === this.#buffer.length) this.#grow(BATCH_BYTES);
-    const space = this.#buffer.subarray(this.#length, this.#length + limit);
-    const count = read(space);
-    this.#length += count;
-    return count;
+  try {
+    return await sendArchive(path, counted) ? bytes : undefined;
+  } catch (failure) {
+    // Mostly there is no room for it beside what comes out of it.
+    if (failure instanceof BangerError && failure.code === "guest_failed") return undefined;
+    throw failure;
   }
+}
 
-  /** What there is; the batch begins anew. */
-  take(): Uint8Array {
-    const taken = this.#buffer.subarray(0, this.#length);
-    this.#buffer = new Uint8Array(BATCH_BYTES);
-    this.#length = 0;
-    return taken;
-  }
-
-  #grow(bytes: number): void {
-    const larger = new Uint8Array(Math.max(this.#buffer.length * 2, this.#length + bytes));
-    larger.set(this.#buffer.subarray(0, this.#length));
-    this.#buffer = larger;
-  }
+function fileCount(parts: readonly SentPart[]): number {
+  const counts = parts.map(({ present, directories, staged: { files, packs } }) =>
+    present.length + directories.length + files.size + packs.length + FILES_OF_OURS
+  );
+  return counts.reduce((sum, count) => sum + count, 0);
 }

@@ -6,14 +6,15 @@ import type { TreeReader } from "../base/tree_reader.ts";
 import type { TreeWriter } from "../base/tree_writer.ts";
 import { landBranch, makeBundle } from "./branch.ts";
 import { type GitEnvironment, HostGit } from "./git.ts";
-import { BUSYBOX, runInGuest, type StartInGuest } from "./guest.ts";
+import { BUSYBOX, runInGuest, type SendArchive, type StartInGuest } from "./guest.ts";
 import { collectWork } from "./guest_work.ts";
 import { type Landing, prepareLanding } from "./land.ts";
 import { makePlan, plainDirectory, type Plan, type PlanRequest } from "./plan.ts";
 import { findRecord, type WorkspaceRecord, writeRecord } from "./record.ts";
 import { findRepository, type Repository } from "./repository.ts";
 import { copyOut, makePatch, type Review, reviewWork } from "./review.ts";
-import { COPY_GIT_DIRECTORY, GUEST_HOME, sendRepository, type SentPart } from "./send.ts";
+import type { SentPart } from "./repository_tar.ts";
+import { COPY_GIT_DIRECTORY, GUEST_HOME, sendRepository } from "./send.ts";
 import { type StagedRepository, stageRepository } from "./stage.ts";
 import { surveyWorkTree } from "./survey.ts";
 import { INSTALL_TOOLS, planTools, type ToolPin } from "./tools.ts";
@@ -112,13 +113,19 @@ export class Workspaces {
   }
 
   /** Sends it and keeps, for this VM, what its work is compared with later. */
-  async send(staged: Staged, vmId: string, start: StartInGuest): Promise<void> {
+  async send(
+    staged: Staged,
+    vmId: string,
+    start: StartInGuest,
+    sendArchive?: SendArchive,
+  ): Promise<void> {
     const { files, clock } = this.#host;
     const { plan, repository, directory } = staged;
     // Two at once into one VM would mix.
     await using _lock = await files.lock(`${this.#host.stagingDirectory}/${vmId}.lock`);
     const now = clock.now();
-    await sendRepository({ files }, start, partsOf(staged), Math.floor(now / 1000), this.#host.guestHome);
+    const guest = { start, sendArchive };
+    await sendRepository({ files }, guest, partsOf(staged), Math.floor(now / 1000), this.#host.guestHome);
     const { head } = repository;
     await writeRecord(files, directory, {
       schemaVersion: 1,

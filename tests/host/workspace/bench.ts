@@ -8,7 +8,7 @@ import type { Host } from "../../../lib/base/host.ts";
 import { realHost } from "../../../lib/sys/host.ts";
 import { openTree } from "../../../lib/sys/tree_reader.ts";
 import { openTreeWriter } from "../../../lib/sys/tree_writer.ts";
-import type { GuestSession, StartInGuest } from "../../../lib/workspace/guest.ts";
+import type { GuestSession, SendArchive, StartInGuest } from "../../../lib/workspace/guest.ts";
 import type { PlanRequest } from "../../../lib/workspace/plan.ts";
 import { Workspaces } from "../../../lib/workspace/workspaces.ts";
 
@@ -66,7 +66,13 @@ function pipeOf(
 }
 
 export async function makeBench(
-  options: { init?: readonly string[]; guestPath?: string; insteadOfWriting?: string } = {},
+  options: {
+    init?: readonly string[];
+    guestPath?: string;
+    insteadOfWriting?: string;
+    /** Else as a file. */
+    comesAsStdin?: boolean;
+  } = {},
 ): Promise<Bench> {
   const directory = await Deno.makeTempDir({ prefix: "banger-workspace-" });
   const repository = `${directory}/outside`;
@@ -104,7 +110,7 @@ export async function makeBench(
       await using _closing = plan;
       const staged = await workspaces.stage(plan);
       try {
-        await workspaces.send(staged, VM.id, start);
+        await workspaces.send(staged, VM.id, start, options.comesAsStdin ? undefined : sendHere);
       } catch (failure) {
         await workspaces.discard(staged);
         throw failure;
@@ -113,6 +119,19 @@ export async function makeBench(
     [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
   };
 }
+
+/** As the agent writes a file: it has its name once it is whole. */
+export const sendHere: SendArchive = async (path, content) => {
+  const stage = `${path}.stage`;
+  try {
+    await Deno.writeFile(stage, ReadableStream.from(content()), { mode: 0o600, createNew: true });
+    await Deno.rename(stage, path);
+    return true;
+  } catch (failure) {
+    await Deno.remove(stage).catch(() => {}); // it may not have been made
+    throw failure;
+  }
+};
 
 /** Runs what would run in a guest, here, with the host's busybox for the guest's. */
 function localGuest(home: string, path = GIT_ENVIRONMENT.PATH): StartInGuest {

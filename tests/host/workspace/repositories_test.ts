@@ -98,6 +98,9 @@ testCases("inside equals outside, and edits come back", CASES, async ({ make, in
   const review = await bench.workspaces.review(VM, bench.start);
   await using _work = review.work;
   assert.equal(review.isSafe, false);
+  // The archive that it came as is gone.
+  const home = [...Deno.readDirSync(`${bench.inside}/..`)].map(({ name }) => name);
+  assert.deepEqual(home.filter((name) => name.endsWith(".tar")), []);
   const patch = `${bench.directory}/work.patch`;
   await bench.workspaces.writePatch(review, patch);
   await shell(bench.repository, `git apply --whitespace=nowarn ${patch}`);

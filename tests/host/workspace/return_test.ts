@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { BangerError } from "../../../lib/base/errors.ts";
 import type { Review } from "../../../lib/workspace/review.ts";
 import { testCases } from "./cases.ts";
-import { type Bench, git, listTree, makeBench, shell, VM } from "./bench.ts";
+import { type Bench, git, listTree, makeBench, sendHere, shell, VM } from "./bench.ts";
 
 const START =
   `seq 20 >f; echo g >g; mkdir d; echo h >d/h; git add .; git commit -qm one; seq 21 >f; git commit -qam two`;
@@ -28,7 +28,7 @@ async function refusedWith(code: string, pattern: RegExp, act: () => Promise<unk
 }
 
 Deno.test("apply: edits inside reach a working tree that has gone on, index and commits stay the user's", async () => {
-  await using bench = await makeBench();
+  await using bench = await makeBench({ comesAsStdin: true });
   await shell(bench.repository, `${START}; echo mine >>g; echo untracked >u; echo staged >s; git add s`);
   await bench.send();
   await shell(
@@ -332,9 +332,16 @@ Deno.test("sending that is cut off is known, loses nothing outside, and is mende
     /"g": it became shorter/,
     () => bench.workspaces.send({ ...staged, plan: { ...plan, tree } }, VM.id, bench.start),
   );
-  await bench.workspaces.discard(staged);
   await refusedWith("wrong_state", /was cut off/, () => reviewed(bench, () => Promise.resolve()));
   await bench.send();
+  assert.equal(await reviewed(bench, ({ isSafe }) => Promise.resolve(isSafe)), true);
+  // As a file: nothing has happened in the guest then.
+  await refusedWith(
+    "wrong_state",
+    /"g": it became shorter/,
+    () => bench.workspaces.send({ ...staged, plan: { ...plan, tree } }, VM.id, bench.start, sendHere),
+  );
+  await bench.workspaces.discard(staged);
   assert.equal(await reviewed(bench, ({ isSafe }) => Promise.resolve(isSafe)), true);
   assert.equal(
     await git(bench.inside, "status", "--porcelain"),
