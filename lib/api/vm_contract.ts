@@ -19,7 +19,8 @@ export type SetVm = z.infer<typeof setVmSchema>;
 
 /** Another image below a VM whose work disk stays; or back to the one before. */
 export const changeImageSchema = z.union([
-  z.object({ image: createVmSchema.shape.image.unwrap() }).strict(),
+  /** The kernel: else the image's own, else the one that the VM has. */
+  z.object({ image: createVmSchema.shape.image.unwrap(), kernel }).strict(),
   z.object({ undo: z.literal(true) }).strict(),
 ]).openapi("ChangeImage");
 export type ChangeImage = z.infer<typeof changeImageSchema>;

@@ -3,7 +3,7 @@ import type { Services } from "../api/services.ts";
 import { BangerError } from "../base/errors.ts";
 import { parseKernelName } from "../base/names.ts";
 import type { Kernel } from "../kernel/manifest.ts";
-import { usesKernel } from "../vm/kernel_use.ts";
+import { kernelUse } from "../vm/kernel_use.ts";
 import type { ServiceParts } from "./services.ts";
 
 /** The API's kernel service over the room that does the work. */
@@ -47,14 +47,12 @@ export function kernelServices({ operations, kernels, store }: ServiceParts): Se
     },
     async remove(name) {
       const parsed = parseKernelName(name);
-      const users = store.vms.list().filter((vm) => usesKernel(vm, parsed)).map((vm) => vm.name);
-      if (users.length > 0) {
+      const uses = store.vms.list().flatMap((vm) => kernelUse(vm, parsed) ?? []);
+      if (uses.length > 0) {
         throw new BangerError(
           "in_use",
-          `Cannot remove kernel ${parsed}: used by ${users.join(", ")}`,
-          `Remove them first: banger vm rm ${
-            users.join(" ")
-          }; or give them another: banger vm set VM --kernel NAME`,
+          `Cannot remove kernel ${parsed}: used by ${uses.join(", ")}`,
+          "Remove these VMs first, or give them another: banger vm set VM --kernel NAME",
         );
       }
       await kernels.remove(parsed);

@@ -36,7 +36,7 @@ export function vmChangeServices(parts: ServiceParts): Services["vmChanges"] {
         "vm set",
         (progress, signal) =>
           "image" in change
-            ? parts.imageChanges.change(name, change.image, { progress, signal })
+            ? parts.imageChanges.change(name, change, { progress, signal })
             : parts.imageChanges.undo(name, { progress, signal }),
       );
     },

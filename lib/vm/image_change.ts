@@ -4,11 +4,15 @@ import type { VmId, VmName } from "../base/names.ts";
 import { wrongState } from "../base/states.ts";
 import { vmPaths } from "../store/paths.ts";
 import type { ImageRecord, RootOfImage, Vm } from "../store/records.ts";
+import { requireKernel } from "./kernel_use.ts";
 import { networkMode } from "./network.ts";
 import type { VmDeps } from "./deps.ts";
 import type { VmQueues } from "./queue.ts";
 import { ASKED_FOR, makeRootDisk, type RootDisk, rootDiskFileName } from "./root_disk.ts";
 import { requireReserve } from "./space.ts";
+
+/** The kernel is that of the VM from then on, where one is said. */
+type ImageAndKernel = Omit<ImageRecord, "kernel"> & { readonly kernel: string | undefined };
 
 interface Work {
   readonly progress: Progress;
@@ -33,32 +37,38 @@ export class ImageChanges {
   }
 
   /**
-   * @param image a name, or what is pulled where it is missing
+   * @param wanted image: a name, or what is pulled where it is missing. kernel: else the image's own, else the VM's
    * @throws {BangerError} `wrong_state` unless the VM is stopped
    */
-  async change(nameOrId: string, image: string, work: Work): Promise<VmName> {
-    const { store, ensureImage, ensureKernel } = this.#deps;
-    const { id, name } = this.#stopped(nameOrId);
-    const found = await ensureImage(image, work.progress, work.signal);
-    if (found.kernel !== undefined) await ensureKernel(found.kernel, work.progress, work.signal);
+  async change(
+    nameOrId: string,
+    wanted: { readonly image: string; readonly kernel?: string | undefined },
+    work: Work,
+  ): Promise<VmName> {
+    const { store, ensureImage } = this.#deps;
+    const { id, name, spec } = this.#stopped(nameOrId);
+    const found = await ensureImage(wanted.image, work.progress, work.signal);
+    const kernelName = wanted.kernel ?? found.kernel;
+    await requireKernel(this.#deps, name, kernelName, work);
     await this.#queues.run(id, async () => {
       this.#stopped(id);
       work.progress.stage("making the root disk");
       await discardUnfinishedRoot(this.#deps, store.vms.get(id));
       const replaced = store.vms.get(id).previousRoot;
-      await this.#putOn(store.vms.get(id), found, work.signal);
+      await this.#putOn(store.vms.get(id), { ...found, kernel: kernelName }, work.signal);
       if (replaced) await this.#removeFile(id, replaced.rootDiskFile);
     });
     work.progress.note(
       `the root disk begins anew, /root is as it was; back to the one before: banger vm set ${name} --undo-image`,
     );
+    noteKernel(work.progress, spec.kernelName, store.vms.get(id));
     return name;
   }
 
   /** Swaps the root disk for the one before; once more swaps back. */
   async undo(nameOrId: string, { progress }: Work): Promise<VmName> {
     const { store, paths, events } = this.#deps;
-    const { id, name } = this.#stopped(nameOrId);
+    const { id, name, spec: before } = this.#stopped(nameOrId);
     await this.#queues.run(id, async () => {
       const vm = this.#stopped(id);
       const { previousRoot } = vm;
@@ -78,10 +88,11 @@ export class ImageChanges {
     progress.note(
       `VM ${name} is back on ${store.vms.get(id).spec.imageName} with the root disk it had there`,
     );
+    noteKernel(progress, before.kernelName, store.vms.get(id));
     return name;
   }
 
-  async #putOn(vm: Vm, image: ImageRecord, signal: AbortSignal): Promise<void> {
+  async #putOn(vm: Vm, image: ImageAndKernel, signal: AbortSignal): Promise<void> {
     const { store, host, paths, events, drivers, settings } = this.#deps;
     const { directory, events: eventsPath } = vmPaths(paths, vm.id);
     const { reserveBytes } = await settings();
@@ -107,7 +118,7 @@ export class ImageChanges {
   }
 
   /** From here on the new disk is the VM's. */
-  #commit(vm: Vm, image: ImageRecord, root: RootDisk): void {
+  #commit(vm: Vm, image: ImageAndKernel, root: RootDisk): void {
     const { store } = this.#deps;
     const kernelName = (image.kernel ?? vm.spec.kernelName) as typeof vm.spec.kernelName;
     const spec = { ...vm.spec, imageName: image.name, kernelName };
@@ -156,6 +167,11 @@ function rootOf(vm: Vm): RootOfImage | undefined {
     rootDiskReason,
     rootDiskFile: rootDiskFileName(vm),
   };
+}
+
+/** One's kernel may come with one's image. */
+function noteKernel(progress: Progress, before: string, { name, spec }: Vm): void {
+  if (spec.kernelName !== before) progress.note(`VM ${name} boots kernel ${spec.kernelName} now`);
 }
 
 function imageGone(vmName: VmName, imageName: string): BangerError {

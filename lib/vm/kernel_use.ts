@@ -1,14 +1,26 @@
 import { BangerError } from "../base/errors.ts";
 import type { Progress } from "../base/host.ts";
 import type { KernelName } from "../base/names.ts";
+import type { Kernel } from "../kernel/manifest.ts";
 import type { Vm } from "../store/records.ts";
 import type { VmDeps } from "./deps.ts";
 
-/** Whether it boots with that kernel, runs with it, or can go back to it with its image before. */
-export function usesKernel({ spec, previousRoot, startedWith, state }: Vm, name: KernelName): boolean {
+interface Work {
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Whether a VM needs that kernel: it boots it, it still runs with it, or it can go back to it with its image before.
+ *
+ * @returns for people: its name, and why where it does not boot it; undefined where it does not need it
+ */
+export function kernelUse(vm: Vm, kernel: KernelName): string | undefined {
+  const { name, spec, previousRoot, startedWith, state } = vm;
   const isOn = state !== "stopped" && state !== "removed";
-  return spec.kernelName === name || previousRoot?.kernelName === name ||
-    (isOn && startedWith?.kernelName === name);
+  if (spec.kernelName === kernel) return name;
+  if (isOn && startedWith?.kernelName === kernel) return `${name} (until its next start)`;
+  return previousRoot?.kernelName === kernel ? `${name} (with --undo-image)` : undefined;
 }
 
 /**
@@ -22,7 +34,7 @@ export async function requireKernel(
   { host, ensureKernel }: Pick<VmDeps, "host" | "ensureKernel">,
   vmName: string,
   name: string | undefined,
-  { progress, signal }: { readonly progress: Progress; readonly signal: AbortSignal },
+  { progress, signal }: Work,
 ): Promise<void> {
   if (name === undefined) return;
   const { architecture } = await ensureKernel(name, progress, signal);
@@ -33,4 +45,23 @@ export async function requireKernel(
     `Cannot give VM ${vmName} the kernel ${name}: it is for ${architecture}, and the VM for ${own}`,
     "See which there are: banger kernel list",
   );
+}
+
+/** @throws {BangerError} `not_found` where it went by another way than `kernel rm`; what `ensureKernel` throws */
+export async function kernelToBoot(
+  { ensureKernel }: Pick<VmDeps, "ensureKernel">,
+  { name, spec: { kernelName } }: Vm,
+  { progress, signal }: Work,
+): Promise<Kernel> {
+  try {
+    return await ensureKernel(kernelName, progress, signal);
+  } catch (thrown) {
+    if (!(thrown instanceof BangerError) || thrown.code !== "not_found") throw thrown;
+    throw new BangerError(
+      "not_found",
+      `Cannot start VM ${name}: its kernel ${kernelName} is gone`,
+      `Give it another: banger vm set ${name} --kernel NAME; or import that one again: banger kernel import`,
+      { cause: thrown },
+    );
+  }
 }

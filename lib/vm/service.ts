@@ -14,7 +14,7 @@ import { type Booted, bootMachine, stopMachine } from "./boot.ts";
 import { makeHostKey } from "./config_disk.ts";
 import { type CreateOptions, specOf } from "./create_options.ts";
 import type { VmDeps } from "./deps.ts";
-import { requireKernel } from "./kernel_use.ts";
+import { kernelToBoot, requireKernel } from "./kernel_use.ts";
 import type { MachineState } from "./machine_state.ts";
 import { assertPublishable, networkMode } from "./network.ts";
 import { VmQueues } from "./queue.ts";
@@ -295,7 +295,7 @@ export class VmService {
     }
     await this.#requireSpace(`start VM ${vm.name}`, vmPaths(paths, id).directory);
     await assertPublishable(this.#deps, vm);
-    const kernel = await this.#deps.ensureKernel(vm.spec.kernelName, work.progress, work.signal);
+    const kernel = await kernelToBoot(this.#deps, vm, work);
     const vmm = await this.#chooseDriver(vm.spec, vm.rootDisk);
     work.progress.stage("starting");
     store.vms.transition("start", id, "starting");

@@ -83,8 +83,8 @@ const set: Command = {
   async run(context, input) {
     const { terminal } = context;
     const name = requiredArgument(input, 0);
-    const image = imageChangeOf(context, input);
     const json = changeOf(input);
+    const image = imageChangeOf(context, input, json.kernel);
     if (!image && Object.keys(json).length === 0) throw nothingToChange();
     const client = await context.daemon.connect();
     const settings = await (await client.v1.vms[":name"].plan.$post({ param: { name }, json })).json();
@@ -94,7 +94,7 @@ const set: Command = {
     if (!isDry && image) {
       await carryOut({ context, client, input }, client.v1.vms[":name"].image.$post({ ...vm, json: image }));
     }
-    // Another image may bring another kernel with it: what was asked for by name is set in any case.
+    // With an image before its kernel comes back: what was asked for by name is set in any case.
     if (!isDry && (settings.length > 0 || (image && json.kernel !== undefined))) {
       await carryOut({ context, client, input }, client.v1.vms[":name"].set.$post({ ...vm, json }));
     }
@@ -106,11 +106,15 @@ const set: Command = {
 };
 
 /** @throws {BangerError} `invalid_argument` */
-function imageChangeOf(context: Context, input: Input): ChangeImage | undefined {
+function imageChangeOf(
+  context: Context,
+  input: Input,
+  kernel: SetVm["kernel"],
+): ChangeImage | undefined {
   const image = requestedImage(context, textOption(input, "image"));
   const isUndo = flag(input, "undoImage");
   if (image === undefined) return isUndo ? { undo: true } : undefined;
-  if (!isUndo) return { image: parseImageRequest(image) };
+  if (!isUndo) return { image: parseImageRequest(image), ...(kernel === undefined ? {} : { kernel }) };
   throw new BangerError(
     "invalid_argument",
     "Cannot change a VM: --image and --undo-image exclude each other",

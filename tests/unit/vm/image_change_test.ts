@@ -32,7 +32,8 @@ async function prepare(bench: Bench): Promise<{ changes: ImageChanges; vm: Vm; a
   const deps = {
     ...bench.deps,
     ensureImage: (name: string) => Promise.resolve(bench.store.images.find(name)!),
-    ensureKernel: () => Promise.resolve(undefined as never),
+    ensureKernel: (name: string) =>
+      Promise.resolve({ name, architecture: bench.deps.host.processes.architecture } as never),
     drivers: {
       ...bench.deps.drivers,
       choose: () => Promise.resolve({ driver: bench.deps.drivers.named("qemu"), why: "a test" } as never),
@@ -51,7 +52,7 @@ Deno.test("a VM gets another image below its work disk, goes back, and forth aga
   const { changes, vm, alpine } = await prepare(bench);
   const before = { image: vm.imageId, path: rootDiskPath(bench.paths, vm) };
   const { workDisk } = vmPaths(bench.paths, vm.id);
-  await changes.change("web", "alpine", WORK);
+  await changes.change("web", { image: "alpine" }, WORK);
   const changed = bench.store.vms.get("web");
   assert.equal(changed.imageId, alpine.id);
   assert.deepEqual([changed.spec.imageName, changed.spec.kernelName], ["alpine", "other"]);
@@ -67,9 +68,14 @@ Deno.test("a VM gets another image below its work disk, goes back, and forth aga
   assert.equal(rootDiskPath(bench.paths, bench.store.vms.get("web")), rootDiskPath(bench.paths, changed));
 
   // Of the disks before only the last is kept.
-  await changes.change("web", "alpine", WORK);
+  await changes.change("web", { image: "alpine" }, WORK);
   assert.equal(namesOf(bench, vm).length, 2);
   assert.ok(!namesOf(bench, vm).includes("root.qcow2"));
+  assert.equal(bench.store.vms.get("web").spec.kernelName, "other");
+
+  // A kernel that is asked for counts more than the image's own.
+  await changes.change("web", { image: "alpine", kernel: "third" }, WORK);
+  assert.equal(bench.store.vms.get("web").spec.kernelName, "third");
   assert.deepEqual(bench.store.images.users(before.image), []);
 });
 
@@ -77,7 +83,7 @@ Deno.test("a change of image that fails leaves the VM as it was, and nothing bes
   await using bench = await makeBench();
   const { changes, vm, alpine } = await prepare(bench);
   await Deno.remove(imagePaths(bench.paths, alpine.id).rootfs);
-  await assert.rejects(changes.change("web", "alpine", WORK));
+  await assert.rejects(changes.change("web", { image: "alpine" }, WORK));
   assert.deepEqual(bench.store.vms.get("web"), vm);
   assert.deepEqual(namesOf(bench, vm), ["root.qcow2"]);
   await assert.rejects(
@@ -90,7 +96,7 @@ Deno.test("a change of image that is cancelled leaves nothing", async () => {
   await using bench = await makeBench();
   const { changes, vm } = await prepare(bench);
   const signal = AbortSignal.abort(new BangerError("cancelled", "no more"));
-  await assert.rejects(changes.change("web", "alpine", { ...WORK, signal }), /no more/);
+  await assert.rejects(changes.change("web", { image: "alpine" }, { ...WORK, signal }), /no more/);
   assert.deepEqual(bench.store.vms.get("web"), vm);
   assert.deepEqual(namesOf(bench, vm), ["root.qcow2"]);
 });
@@ -111,7 +117,9 @@ Deno.test("a VM that runs keeps its image", async () => {
   await using bench = await makeBench();
   const { changes, vm } = await prepare(bench);
   bench.store.vms.transition("start", vm.id, "starting");
-  for (const act of [() => changes.change("web", "alpine", WORK), () => changes.undo("web", WORK)]) {
+  for (
+    const act of [() => changes.change("web", { image: "alpine" }, WORK), () => changes.undo("web", WORK)]
+  ) {
     await assert.rejects(act, (thrown) => thrown instanceof BangerError && thrown.code === "wrong_state");
   }
 });

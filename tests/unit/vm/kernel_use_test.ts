@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { BangerError } from "../../../lib/base/errors.ts";
 import type { KernelName } from "../../../lib/base/names.ts";
 import type { Vm } from "../../../lib/store/records.ts";
-import { requireKernel, usesKernel } from "../../../lib/vm/kernel_use.ts";
+import { kernelUse, requireKernel } from "../../../lib/vm/kernel_use.ts";
 import { VmService } from "../../../lib/vm/service.ts";
 import type { VmDeps } from "../../../lib/vm/deps.ts";
 import { type Bench, makeBench, RECORD } from "./bench.ts";
@@ -58,23 +58,43 @@ const ROOT = {
 };
 
 for (
-  const [why, vm, isUsed] of [
-    ["boots with it", { state: "stopped", spec: { ...RECORD.spec, kernelName: "it" } }, true],
-    ["is in the trash with it", { state: "removed", spec: { ...RECORD.spec, kernelName: "it" } }, true],
-    ["can go back to it", { state: "stopped", previousRoot: { ...ROOT, kernelName: "it" } }, true],
-    ["can go back to another", { state: "stopped", previousRoot: ROOT }, false],
+  const [why, vm, used] of [
+    ["boots with it", { state: "stopped", spec: { ...RECORD.spec, kernelName: "it" } }, "web"],
+    ["is in the trash with it", { state: "removed", spec: { ...RECORD.spec, kernelName: "it" } }, "web"],
+    [
+      "can go back to it",
+      { state: "stopped", previousRoot: { ...ROOT, kernelName: "it" } },
+      "web (with --undo-image)",
+    ],
+    ["can go back to another", { state: "stopped", previousRoot: ROOT }, undefined],
     ["still runs with it", {
       state: "running",
       startedWith: { cpus: 1, memoryMib: 1, kernelName: "it" },
-    }, true],
-    ["ran with it", { state: "stopped", startedWith: { cpus: 1, memoryMib: 1, kernelName: "it" } }, false],
+    }, "web (until its next start)"],
+    [
+      "ran with it",
+      { state: "stopped", startedWith: { cpus: 1, memoryMib: 1, kernelName: "it" } },
+      undefined,
+    ],
     ["runs, and an earlier version started it", {
       state: "running",
       startedWith: { cpus: 1, memoryMib: 1 },
-    }, false],
+    }, undefined],
   ] as const
 ) {
-  Deno.test(`a VM that ${why} ${isUsed ? "uses it" : "does not use it"}`, () => {
-    assert.equal(usesKernel({ ...RECORD, ...vm } as unknown as Vm, "it" as KernelName), isUsed);
+  Deno.test(`a VM that ${why} ${used === undefined ? "does not need" : "needs"} a kernel`, () => {
+    assert.equal(kernelUse({ ...RECORD, name: "web", ...vm } as unknown as Vm, "it" as KernelName), used);
   });
 }
+
+Deno.test("a VM whose kernel is gone says so when it is started, and what to do", async () => {
+  await using bench = await makeBench();
+  await bench.addVm("0123456789ab", "web");
+  const choose = () => Promise.reject(new Error("it came too far"));
+  const deps = { ...depsOf(bench, {}), drivers: { ...bench.deps.drivers, choose } };
+  await assert.rejects(new VmService(deps).start("web", WORK), {
+    code: "not_found",
+    message: "Cannot start VM web: its kernel debian is gone",
+    hint: /banger vm set web --kernel NAME/,
+  });
+});
