@@ -52,7 +52,7 @@ export function kernelServices({ operations, kernels, store }: ServiceParts): Se
         throw new BangerError(
           "in_use",
           `Cannot remove kernel ${parsed}: used by ${uses.join(", ")}`,
-          "Remove these VMs first, or give them another: banger vm set VM --kernel NAME",
+          "Give them another: banger vm set VM --kernel NAME; or remove them for good: banger vm rm --purge VM",
         );
       }
       await kernels.remove(parsed);

@@ -16,7 +16,8 @@ interface Work {
  * @returns for people: its name, and why where it does not boot it; undefined where it does not need it
  */
 export function kernelUse(vm: Vm, kernel: KernelName): string | undefined {
-  const { name, spec, previousRoot, startedWith, state } = vm;
+  const { spec, previousRoot, startedWith, state, removed } = vm;
+  const name = removed ? `${removed.name} (in the trash)` : vm.name;
   const isOn = state !== "stopped" && state !== "removed";
   if (spec.kernelName === kernel) return name;
   if (isOn && startedWith?.kernelName === kernel) return `${name} (until its next start)`;

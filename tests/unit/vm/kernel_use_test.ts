@@ -60,7 +60,16 @@ const ROOT = {
 for (
   const [why, vm, used] of [
     ["boots with it", { state: "stopped", spec: { ...RECORD.spec, kernelName: "it" } }, "web"],
-    ["is in the trash with it", { state: "removed", spec: { ...RECORD.spec, kernelName: "it" } }, "web"],
+    [
+      "is in the trash with it",
+      {
+        name: "web~1",
+        removed: { name: "web" },
+        state: "removed",
+        spec: { ...RECORD.spec, kernelName: "it" },
+      },
+      "web (in the trash)",
+    ],
     [
       "can go back to it",
       { state: "stopped", previousRoot: { ...ROOT, kernelName: "it" } },
