@@ -172,6 +172,29 @@ Deno.test("one VM over its life", async (t) => {
     await Deno.remove(here, { recursive: true });
   });
 
+  await t.step("two large copies at once come whole, one of them through the window", async () => {
+    const here = await Deno.makeTempDir();
+    const names = ["one", "two"];
+    for (const name of names) {
+      const bytes = new Uint8Array(12_000_000 + name.length);
+      for (let at = 0; at < bytes.length; at += 65536) crypto.getRandomValues(bytes.subarray(at, at + 65536));
+      await Deno.writeFile(`${here}/${name}`, bytes);
+    }
+    const disk = `${STATE}/vms/${(await vm("s")).id}/config.tar`;
+    const { size } = await Deno.stat(disk);
+    await Promise.all(names.map((name) => ok(["vm", "cp", "-q", `${here}/${name}`, "s:/root/"])));
+    const sums = await new Deno.Command("sha256sum", { args: names, cwd: here }).output();
+    assert.equal(
+      await exec("sh", "-c", "cd /root; sha256sum one two; rm one two; ls -A | busybox grep banger-cp; :"),
+      new TextDecoder().decode(sums.stdout),
+    );
+    const after = await Deno.stat(disk);
+    assert.equal(after.size, size);
+    assert.ok((after.blocks ?? 0) * 512 > 1_000_000, "the window was written to");
+    assert.equal((await vm("s")).state, "running");
+    await Deno.remove(here, { recursive: true });
+  });
+
   await t.step("cp speaks tar on standard streams, as the user that is asked for", async () => {
     const piped = await banger(["vm", "cp", "s:/etc/.", "-"]);
     assert.match(piped.stdout, /root:x:0:0:root/);
