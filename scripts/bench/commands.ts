@@ -39,6 +39,9 @@ export async function read(
   return new TextDecoder().decode(stdout);
 }
 
+/** @returns what it prints. @throws where it fails */
+export const runBanger = (args: readonly string[]) => read(BANGER, args);
+
 export interface ShownVm {
   readonly id: string;
   readonly vmm: { readonly pid: number };

@@ -9,12 +9,12 @@
  */
 import { parseArgs } from "node:util";
 import { stopCleanly } from "../../tests/smoke/clean_stop.ts";
-import { BANGER, read, removing, run } from "../bench/commands.ts";
+import { BANGER, read, removing, run, runBanger } from "../bench/commands.ts";
 import { build } from "../build.ts";
 import { checkDocker, DOCKER_TOOLS } from "./check_docker.ts";
-import { checkImages, IMAGE_TOOLS, runBanger } from "./check_images.ts";
+import { checkImages, IMAGE_TOOLS } from "./check_images.ts";
 import { checkOverPci } from "./check_pci.ts";
-import { type Feature, parseFeatures } from "./features.ts";
+import { type Feature, lookFor, parseFeatures } from "./features.ts";
 
 const SCRIPT = new URL("feature_check.py", import.meta.url).pathname;
 const GUEST_DIRECTORY = "/var/tmp/kernel-check";
@@ -107,14 +107,14 @@ async function checkInVm(kernel: string, stateDirectory: string, staged: string)
   const command = ["python3", `${GUEST_DIRECTORY}/feature_check.py`, GUEST_DIRECTORY];
   const features = parseFeatures(await runBanger(["vm", "exec", vm, "--", ...command]));
   features.push(
-    await feature("V8", async () => {
+    await lookFor("V8", async () => {
       await run(BANGER, ["vm", "cp", Deno.execPath(), `${vm}:${GUEST_DIRECTORY}/deno`]);
       const said = await runBanger(["vm", "exec", vm, "--", `${GUEST_DIRECTORY}/deno`, "eval", V8_CHECK]);
       const [, version] = /^(\S+) 27200 42\n$/.exec(said) ?? [];
       if (version === undefined) throw new Error(`it prints ${JSON.stringify(said)}`);
       return `Deno ${version}: WebAssembly, a worker, shared memory`;
     }),
-    await feature("ssh, and a clean end", async () => {
+    await lookFor("ssh, and a clean end", async () => {
       const said = await runBanger(["vm", "ssh", vm, "--", "uname -r; ss -Hltn sport = :22"]);
       if (!said.includes(":22 ")) throw new Error(`no ssh server listens: ${JSON.stringify(said)}`);
       await stopCleanly(runBanger, stateDirectory, vm, staged);
@@ -122,15 +122,6 @@ async function checkInVm(kernel: string, stateDirectory: string, staged: string)
     }),
   );
   return features;
-}
-
-/** @param look throws where it is not there. @returns what was seen */
-async function feature(name: string, look: () => Promise<string>): Promise<Feature> {
-  try {
-    return { verdict: "ok", name, seen: await look() };
-  } catch (thrown) {
-    return { verdict: "MISSING", name, seen: thrown instanceof Error ? thrown.message : String(thrown) };
-  }
 }
 
 function row({ verdict, name, seen }: Feature): string {

@@ -1,9 +1,8 @@
 /** Docker itself on a kernel: Debian's docker.io in a guest with systemd, its containers, networks and limits. */
 import { BOOKWORM_SUITE, bookwormLines, hostSources } from "../../lib/image/recipes/debian_bookworm.ts";
 import { realHost } from "../../lib/sys/host.ts";
-import { BANGER, removing, run } from "../bench/commands.ts";
+import { BANGER, removing, run, runBanger } from "../bench/commands.ts";
 import { stopCleanly } from "../../tests/smoke/clean_stop.ts";
-import { runBanger } from "./check_images.ts";
 import { type Feature, parseFeatures } from "./features.ts";
 
 const SCRIPT = new URL("docker_check.sh", import.meta.url).pathname;

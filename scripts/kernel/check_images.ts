@@ -10,8 +10,8 @@ import {
   type Workshop,
 } from "../../tests/smoke/registry_images.ts";
 import { applets, BUSYBOX } from "../../tests/smoke/small_images.ts";
-import { BANGER, read, removing, run } from "../bench/commands.ts";
-import type { Feature } from "./features.ts";
+import { BANGER, removing, run, runBanger } from "../bench/commands.ts";
+import { type Feature, lookFor } from "./features.ts";
 
 /** command:Debian package */
 export const IMAGE_TOOLS = [
@@ -79,32 +79,27 @@ const KINDS: readonly Kind[] = [
   },
 ];
 
-export const runBanger = (args: readonly string[]) => read(BANGER, args);
-
-async function checkKind(
+/** @returns what was seen */
+async function tryKind(
   workshop: Workshop,
-  { name, make, command, expected }: Kind,
+  { make, command, expected }: Kind,
   kernel: string,
   stateDirectory: string,
-): Promise<Feature> {
+): Promise<string> {
   const own = `kernel-check-${Deno.pid}`;
   const reference = await make(workshop);
   await using ends = new AsyncDisposableStack();
-  try {
-    await run(BANGER, ["image", "pull", "--quiet", "--name", own, reference]);
-    ends.defer(() => run(BANGER, ["image", "rm", own]));
-    const lean = ["--cpus", "1", "--memory", "512M", "--quiet"];
-    const beganMs = performance.now();
-    await run(BANGER, ["vm", "create", "--name", own, "--image", own, "--kernel", kernel, ...lean]);
-    const seconds = ((performance.now() - beganMs) / 1000).toFixed(1);
-    ends.use(removing(own));
-    const printed = await runBanger(["vm", "exec", own, "--", ...command]);
-    if (printed !== expected) throw new Error(`it prints ${JSON.stringify(printed)}`);
-    await stopCleanly(runBanger, stateDirectory, own, workshop.path);
-    return { verdict: "ok", name, seen: `up in ${seconds} s, its command ran, shut down, disks clean` };
-  } catch (thrown) {
-    return { verdict: "MISSING", name, seen: thrown instanceof Error ? thrown.message : String(thrown) };
-  }
+  await run(BANGER, ["image", "pull", "--quiet", "--name", own, reference]);
+  ends.defer(() => run(BANGER, ["image", "rm", own]));
+  const lean = ["--cpus", "1", "--memory", "512M", "--quiet"];
+  const beganMs = performance.now();
+  await run(BANGER, ["vm", "create", "--name", own, "--image", own, "--kernel", kernel, ...lean]);
+  const seconds = ((performance.now() - beganMs) / 1000).toFixed(1);
+  ends.use(removing(own));
+  const printed = await runBanger(["vm", "exec", own, "--", ...command]);
+  if (printed !== expected) throw new Error(`it prints ${JSON.stringify(printed)}`);
+  await stopCleanly(runBanger, stateDirectory, own, workshop.path);
+  return `up in ${seconds} s, its command ran, shut down, disks clean`;
 }
 
 /** @param tell told of each kind as it is done */
@@ -114,5 +109,7 @@ export async function checkImages(
   tell: (feature: Feature) => void,
 ): Promise<void> {
   await using workshop = await openWorkshop();
-  for (const kind of KINDS) tell(await checkKind(workshop, kind, kernel, stateDirectory));
+  for (const kind of KINDS) {
+    tell(await lookFor(kind.name, () => tryKind(workshop, kind, kernel, stateDirectory)));
+  }
 }

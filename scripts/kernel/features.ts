@@ -6,6 +6,15 @@ export interface Feature {
   readonly seen: string;
 }
 
+/** @param look throws where the feature is missing. @returns what was seen */
+export async function lookFor(name: string, look: () => Promise<string>): Promise<Feature> {
+  try {
+    return { verdict: "ok", name, seen: await look() };
+  } catch (thrown) {
+    return { verdict: "MISSING", name, seen: thrown instanceof Error ? thrown.message : String(thrown) };
+  }
+}
+
 /** Lines of verdict, name and what was seen, separated by tabs; all else is passed over. */
 export function parseFeatures(text: string): Feature[] {
   return text.split("\n").flatMap((line) => {
