@@ -51,6 +51,7 @@ const SYMBOLS = {
   readv: { parameters: ["i32", "buffer", "i32"], result: "i32" },
   rename: { parameters: ["buffer", "buffer"], result: "i32" },
   setgroups: { name: "syscall", parameters: ["isize", "isize", "buffer"], result: "isize" },
+  setpriority: { parameters: ["i32", "u32", "i32"], result: "i32" },
   setresid: { name: "syscall", parameters: ["isize", "isize", "isize", "isize"], result: "isize" },
   statvfs: { parameters: ["buffer", "buffer"], result: "i32" },
   sync: { parameters: [], result: "void", nonblocking: true },

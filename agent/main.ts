@@ -18,6 +18,7 @@ import { Poller } from "./poller.ts";
 import { findSerialPort, openSerialPort } from "./serial_port.ts";
 import { serveConnection, type ServerContext } from "./server.ts";
 import { Sessions } from "./sessions/sessions.ts";
+import { untilReady } from "./start.ts";
 import type { LoadSshServer } from "./ssh.ts";
 
 const SOCKET_PATH = "/run/banger/agent.sock";
@@ -37,14 +38,19 @@ function describe(value: unknown): unknown {
   return value instanceof Error ? value.stack ?? value.message : value;
 }
 
-/** @param socketPath of the Unix socket. The rest is found: vsock and virtio-serial, where the machine has them */
-async function main(socketPath: string): Promise<void> {
+/**
+ * @param socketPath of the Unix socket. The rest is found: vsock and virtio-serial, where the machine has them
+ * @param readyPath a file that is there once somebody may be served; undefined: at once
+ */
+async function main(socketPath: string, readyPath: string | undefined): Promise<void> {
   const libc = openLibc();
+  const ready = readyPath === undefined ? Promise.resolve() : untilReady(libc, readyPath, log);
   const descriptors = { libc, poller: new Poller(libc) };
   const sessions = new Sessions(descriptors, SESSIONS_DIRECTORY, log);
   const context: ServerContext = { descriptors, sessions, loadSshServer, build, log };
   let isPrepared = false;
   const serve = async (connection: Connection) => {
+    await ready;
     await serveConnection(context, connection);
     // The first to ask is whoever waits for the boot; the first command comes next.
     if (isPrepared) return;
@@ -57,11 +63,13 @@ async function main(socketPath: string): Promise<void> {
     );
   };
 
-  const vsock = listenVsock(AGENT_PORT, log);
-  const serving = vsock ? [acceptAll(vsock, serve, log)] : [];
-  serving.push(serveSerialPort(context, serve));
-  serving.push(listenUnix(socketPath).then((listener) => acceptAll(listener, serve, log)));
-  await Promise.all(serving);
+  const serveVsock = async () => {
+    await ready; // the transport's module may come late
+    const listener = listenVsock(AGENT_PORT, log);
+    if (listener) await acceptAll(listener, serve, log);
+  };
+  const serveUnix = async () => await acceptAll(await listenUnix(socketPath), serve, log);
+  await Promise.all([serveSerialPort(context, serve), serveVsock(), serveUnix()]);
 }
 
 /** A bundle beside this one, inside the executable; see `scripts/permissions.ts`. */
@@ -92,6 +100,8 @@ function sleep(ms: number, signal?: AbortSignal): Promise<void> {
 }
 
 const { build, args } = takeBuildStamp(Deno.args);
+/** [--when FILE] [SOCKET] */
+const [readyPath, socketPath = SOCKET_PATH] = args[0] === "--when" ? args.slice(1) : [undefined, ...args];
 
 if (import.meta.main) {
   // All sessions and commands would end with the agent: a failure that nobody waited for is only told.
@@ -100,7 +110,7 @@ if (import.meta.main) {
     log("error", "a failure that nobody waited for", { failure: event.reason });
   });
   try {
-    await main(args[0] ?? SOCKET_PATH);
+    await main(socketPath, readyPath);
   } catch (failure) {
     log("error", "the agent ends", { reason: reasonOf(failure) });
     Deno.exit(1);

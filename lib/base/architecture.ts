@@ -24,6 +24,11 @@ interface ArchitectureFacts {
     readonly clockWords: readonly string[];
     /** The word that tells it the frequency of the host's counter, where an emulated guest reads that. */
     readonly frequencyWord: string | undefined;
+    /**
+     * Words for software emulation that only our own kernel knows (scripts/kernel/patches); to others they are
+     * parameters of modules that are not there.
+     */
+    readonly emulatedWords: readonly string[];
   };
   readonly qemu: {
     readonly program: string;
@@ -69,6 +74,8 @@ export const ARCHITECTURES = {
       resetWords: ["reboot=t"],
       clockWords: ["tsc=reliable", "no_timer_check"],
       frequencyWord: "tsc_early_khz",
+      // The local APIC's timer counts nanoseconds (QEMU hw/intc/apic_common.c).
+      emulatedWords: ["lapic.timer_hz=1000000000", "alternatives.keep_thunks"],
     },
     qemu: {
       program: "qemu-system-x86_64",
@@ -100,7 +107,13 @@ export const ARCHITECTURES = {
     muslLoader: "/lib/ld-musl-aarch64.so.1",
     compileTarget: "aarch64-unknown-linux-gnu",
     // PSCI resets through the hypervisor, and the architected timer says its own frequency.
-    kernel: { format: "image", resetWords: [], clockWords: [], frequencyWord: undefined },
+    kernel: {
+      format: "image",
+      resetWords: [],
+      clockWords: [],
+      frequencyWord: undefined,
+      emulatedWords: [],
+    },
     qemu: {
       program: "qemu-system-aarch64",
       package: "qemu-system-arm",

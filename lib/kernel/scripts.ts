@@ -51,7 +51,9 @@ attach() {
     say "no disk $1 for $3"
     return 0
   fi
-  in_root mkdir -p "$3" && in_root mount -t ext4 -o "$2" "$1" "$3"
+  # Each process takes 8 ms where the guest is emulated, and the directory is mostly there.
+  in_root mount -t ext4 -o "$2" "$1" "$3" 2>/dev/null ||
+    { in_root mkdir -p "$3" && in_root mount -t ext4 -o "$2" "$1" "$3"; }
 }
 
 say start
@@ -81,20 +83,31 @@ mkdir -p /sysroot/run/banger/bin
 cp -a /guest/. /sysroot/run/banger/
 cp -a /bin/busybox /sysroot/run/banger/bin/busybox
 
+in_root sh /run/banger/bin/choose-init >/sysroot/run/banger/init-choice
+read -r kind init </sysroot/run/banger/init-choice
+# What systemd's services would do for us is done beside the rest, long before systemd comes to it: a boot waits
+# for the agent's own start longest. Images of an older banger have no such program.
+early=no
+if [ "$kind" = systemd ] && [ -x /sysroot/usr/local/libexec/banger-agent-start ]; then
+  early=yes
+  in_root sh /usr/local/libexec/banger-agent-start early
+fi
+
 attach /dev/vdb rw /root || fail "cannot mount the work disk"
-attach /dev/vdd ro "/lib/modules/$(uname -r)" || say "cannot mount the modules disk"
 if [ -b /sysroot/dev/vdc ]; then
   tar -x -f /sysroot/dev/vdc -C /sysroot/run/banger || say "cannot unpack the config disk"
 else
   say "no config disk /dev/vdc"
 fi
-
+if [ "$early" = yes ]; then
+  # Where it fails, its service does it again, for everybody to see.
+  in_root sh /usr/local/libexec/banger-network-bootstrap && : >/sysroot/run/banger/applied &
+fi
+attach /dev/vdd ro "/lib/modules/$(uname -r)" || say "cannot mount the modules disk"
 ip link set lo up || say "cannot set up the loopback interface"
 wait
 say "guest prepared"
 
-in_root sh /run/banger/bin/choose-init >/sysroot/run/banger/init-choice
-read -r kind init </sysroot/run/banger/init-choice
 say "handing over to $init ($kind)"
 case $kind in
 systemd) ;;

@@ -113,27 +113,30 @@ async function launch(
     host.log("warn", "undo failed", { vm: vm.name, step, reason });
   return await withRollback(async (step) => {
     signal.throwIfAborted();
-    await writeConfigDisk(host.files, paths, vm, parts.image, parts.syncedFiles);
     await step("runtime directory", async () => {
       await host.files.remove(runtime);
       await host.files.makeDirectory(runtime, 0o700);
     }, () => host.files.remove(runtime));
     await beginConsole(host.files, vmPaths(paths, vm.id).consoleLog);
     await boundLog(host.files, relayLog);
+    // Firecracker writes its console itself, and its vsock needs nobody in between; its network does, once it runs.
+    // It starts while the rest is made.
+    const before = driver.name === "qemu"
+      ? await step("relay", () => spawnRelay(deps, vm), ({ relay }) => stopProcess(host.processes, relay))
+      : undefined;
+    await writeConfigDisk(host.files, paths, vm, parts.image, parts.syncedFiles);
     const root = await step(
       "root disk",
       () => attachRootDisk(host, paths, vm, parts.image),
       () => detachRootDisk(host, paths, vm),
     );
-    // Firecracker writes its console itself, and its vsock needs nobody in between; its network does, once it runs.
-    const before = driver.name === "qemu"
-      ? await step("relay", () => startRelay(deps, vm), (relay) => stopProcess(host.processes, relay))
-      : undefined;
     const tap = await step("network", () => attachNetwork(deps, vm), () => detachNetwork(deps, vm));
     const network = { ...(tap === undefined ? {} : { tap }) };
     const spec = machineSpec(deps, vm, { kernel: parts.kernel, root, driver: driver.name, ...network });
+    // QEMU connects to it when it starts.
+    if (before) await untilRelayServes(deps, vm, before);
     const machine = await step("machine", () => driver.launch(spec, signal), (machine) => machine.kill());
-    const state = { record: machine.record, relay: before, why };
+    const state = { record: machine.record, relay: before?.relay, why };
     onLaunched(state);
     if (driver.name === "qemu" || vm.spec.network === "none") return { machine, state };
     const after = await step(
@@ -153,11 +156,23 @@ async function boundLog(files: Files, path: string): Promise<void> {
 }
 
 /**
- * Starts the relay and waits until it listens: QEMU connects to it when it starts.
+ * Starts the relay and waits until it listens.
  *
  * @param machine where it runs already
  */
 export async function startRelay(deps: VmDeps, vm: Vm, machine?: MachineRecord): Promise<ProcessIdentity> {
+  const spawned = await spawnRelay(deps, vm, machine);
+  await untilRelayServes(deps, vm, spawned);
+  return spawned.relay;
+}
+
+interface SpawnedRelay {
+  readonly relay: ProcessIdentity;
+  /** A socket that is there once it listens on all of them. */
+  readonly ready: string;
+}
+
+async function spawnRelay(deps: VmDeps, vm: Vm, machine?: MachineRecord): Promise<SpawnedRelay> {
   const { host, paths } = deps;
   const { runtime, consoleLog, relayLog } = vmPaths(paths, vm.id);
   const carries = machine?.driver === "firecracker"
@@ -174,16 +189,21 @@ export async function startRelay(deps: VmDeps, vm: Vm, machine?: MachineRecord):
   if (carries === "network-only") await host.sockets.removeStaleSocket(ready); // of a relay before
   await writeSettings(deps, vm, machine);
   const command = deps.relayCommand({ runtimeDirectory: runtime, consoleLogPath: consoleLog, carries });
-  const relay = await host.processes.startDetached(command, relayLog);
+  return { relay: await host.processes.startDetached(command, relayLog), ready };
+}
+
+/** Ends it where it does not come to that. */
+async function untilRelayServes(deps: VmDeps, vm: Vm, { relay, ready }: SpawnedRelay): Promise<void> {
+  const { host, paths } = deps;
   const deadlineMs = host.clock.monotonicMs() + RELAY_READY_TIMEOUT_MS;
   while (!(await host.files.stat(ready))) {
     if (host.clock.monotonicMs() > deadlineMs || !(await host.processes.isAlive(relay))) {
       await stopProcess(host.processes, relay);
+      const { relayLog } = vmPaths(paths, vm.id);
       throw new BangerError("internal", `Cannot start the relay of VM ${vm.name}`, `See ${relayLog}`);
     }
     await host.clock.sleep(5);
   }
-  return relay;
 }
 
 /** As if its power were cut, and all beside it gone. Fine if it is gone already. */

@@ -22,13 +22,12 @@ export async function ensureClientKey(files: Files, paths: Paths): Promise<strin
   return (await files.readText(clientPublicKey, MAX_KEY_BYTES)).trim();
 }
 
-/** A host key for one VM, known to banger's ssh before the first connection. */
+/** A host key for one VM. Each start lets banger's ssh know it. */
 export async function makeHostKey(files: Files, paths: Paths, vm: Vm): Promise<void> {
   const { hostKey } = vmPaths(paths, vm.id);
   const pair = generateSshKeyPair(`root@${vm.name}.vm`);
   await files.writeAtomic(hostKey, pair.privateKey, 0o600);
   await files.writeAtomic(`${hostKey}.pub`, `${pair.publicKey}\n`, 0o644);
-  await writeKnownHosts(files, paths, vm);
 }
 
 /** Lets banger's ssh know the VM's host key by the VM's name. */
@@ -55,7 +54,6 @@ export async function writeConfigDisk(
   image: ImageRecord,
   syncedFiles: readonly SyncedEntry[],
 ): Promise<void> {
-  // VMs of an older banger, too, become known to plain ssh.
   await writeKnownHosts(files, paths, vm);
   const { hostKey, configDisk } = vmPaths(paths, vm.id);
   const { config } = image;

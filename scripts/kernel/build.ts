@@ -7,6 +7,7 @@
  * The result, build/kernel/banger/, is what `banger kernel import NAME --from` takes. The same source package and
  * the same compiler give the same bytes.
  */
+import { createHash } from "node:crypto";
 import { parseArgs } from "node:util";
 import { AptFetcher } from "../../lib/kernel/apt.ts";
 import { realHost } from "../../lib/sys/host.ts";
@@ -28,6 +29,7 @@ const TOOLS = [
   ["dpkg-deb", "dpkg"],
   ["xz", "xz-utils"],
   ["zstd", "zstd"],
+  ["patch", "patch"],
 ] as const;
 /** objtool needs its header. */
 const LIBELF_HEADER = ["/usr/include/libelf.h", "libelf-dev"] as const;
@@ -80,11 +82,22 @@ export function unmetOptions(fragment: string, config: string): string[] {
   });
 }
 
+/** What is changed in the kernel's source, in the order of the names. */
+async function readPatches(): Promise<{ paths: readonly string[]; revision: string }> {
+  const directory = `${root}scripts/kernel/patches`;
+  const paths = (await Array.fromAsync(Deno.readDir(directory))).map(({ name }) => `${directory}/${name}`)
+    .sort();
+  const hash = createHash("sha256");
+  for (const path of paths) hash.update(await Deno.readFile(path));
+  return { paths, revision: hash.digest("hex").slice(0, 8) };
+}
+
 async function fetchSource(work: string): Promise<{ directory: string; version: string }> {
   const apt = new AptFetcher(realHost(), `${work}/apt`);
   const signal = new AbortController().signal;
   const found = await apt.find(SOURCE_PACKAGE, signal);
-  const directory = `${work}/${SOURCE_PACKAGE}-${found.version}`;
+  const patches = await readPatches();
+  const directory = `${work}/${SOURCE_PACKAGE}-${found.version}-${patches.revision}`;
   if (await Deno.stat(`${directory}/Makefile`).catch(() => undefined)) {
     return { directory, version: found.version };
   }
@@ -94,6 +107,9 @@ async function fetchSource(work: string): Promise<{ directory: string; version: 
   const staging = await Deno.makeTempDir({ dir: work, prefix: "unpack-" });
   await run("dpkg-deb", ["-x", path, staging], work);
   await run("tar", ["-xJf", `${staging}/usr/src/${SOURCE_PACKAGE}.tar.xz`], staging);
+  for (const path of patches.paths) {
+    await run("patch", ["-p1", "--quiet", "--fuzz=0", "-i", path], `${staging}/${SOURCE_PACKAGE}`);
+  }
   await Deno.rename(`${staging}/${SOURCE_PACKAGE}`, directory);
   await Deno.remove(staging, { recursive: true });
   return { directory, version: found.version };

@@ -167,6 +167,31 @@ Deno.test("exec", async (t) => {
     },
   );
 
+  await t.step(
+    "the agent that started before systemd is its service's, and comes back after a crash",
+    async () => {
+      const main = async () => {
+        const unit = ["systemctl", "show", "--value", "--property=MainPID", "banger-vsock-agent"];
+        return (await exec(unit)).stdout.trim();
+      };
+      const first = await main();
+      const seen = await exec([
+        "sh",
+        "-c",
+        `tr '\\0' ' ' </proc/${first}/cmdline; cat /proc/${first}/cgroup /proc/self/cgroup; nice`,
+      ]);
+      const group = "0::/system.slice/banger-vsock-agent.service\n";
+      assert.equal(
+        seen.stdout,
+        `/usr/local/bin/banger-vsock-agent --when /run/banger/ready ${group}${group}0\n`,
+        seen.stderr,
+      );
+      await exec(["sh", "-c", `kill -9 ${first}`]);
+      await until(async () => !["", "0", first].includes(await main()), "another agent", 120_000);
+      assert.equal((await exec(["systemctl", "is-active", "banger-vsock-agent"])).stdout, "active\n");
+    },
+  );
+
   await t.step("events and console are there to read", async () => {
     assert.match(await ok(["vm", "logs", VM, "--events"]), /created[\s\S]*started/);
     assert.match(await ok(["vm", "logs", VM]), /banger-init: handing over/);

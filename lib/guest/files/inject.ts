@@ -14,6 +14,7 @@ import {
   RUNTIME_LOADER_PATH,
 } from "./agent_runtime.ts";
 import { findInterpreter, withInterpreter } from "./elf_interpreter.ts";
+import { AGENT_START } from "./agent_start.ts";
 import { FIRST_BOOT } from "./first_boot.ts";
 import { NETWORK_BOOTSTRAP } from "./network_bootstrap.ts";
 import { AGENT_UNIT, FIRST_BOOT_UNIT, NETWORK_UNIT, VSOCK_MODULES } from "./units.ts";
@@ -26,6 +27,7 @@ export interface AgentBinary {
 /** Exported for tests. */
 export const AGENT_PATH = "/usr/local/bin/banger-vsock-agent";
 const NETWORK_BOOTSTRAP_PATH = "/usr/local/libexec/banger-network-bootstrap";
+const AGENT_START_PATH = "/usr/local/libexec/banger-agent-start";
 const FIRST_BOOT_PATH = "/usr/local/libexec/banger-first-boot";
 const FIRST_BOOT_MARKER_PATH = "/var/lib/banger/first-boot-pending";
 
@@ -39,6 +41,7 @@ const UNITS = {
 /** Every text file that goes into an image, by absolute path. Exported for tests. */
 export const GUEST_TEXTS: readonly { path: string; mode: number; text: string }[] = [
   { path: NETWORK_BOOTSTRAP_PATH, mode: 0o755, text: NETWORK_BOOTSTRAP },
+  { path: AGENT_START_PATH, mode: 0o755, text: AGENT_START },
   { path: FIRST_BOOT_PATH, mode: 0o755, text: FIRST_BOOT },
   ...Object.entries(UNITS).map(([name, text]) => ({ path: `${UNIT_DIRECTORY}/${name}`, mode: 0o644, text })),
   { path: "/etc/modules-load.d/banger-vsock.conf", mode: 0o644, text: VSOCK_MODULES },

@@ -1,6 +1,7 @@
 /**
  * `/usr/local/libexec/banger-network-bootstrap`: applies what the host said for this boot, which banger's
- * initramfs unpacked to `/run/banger`, before sshd and the agent start.
+ * initramfs unpacked to `/run/banger`, before sshd and the agent start. Where the image has systemd, that
+ * initramfs runs it, too; else whatever starts the agent.
  *
  * It is run by the busybox that the initramfs leaves at `/run/banger/bin/busybox`, because an image need
  * not have a shell. That shell takes plain command names as its own applets, without starting a program for
@@ -99,6 +100,12 @@ claim_card() {
 }
 
 bring_up() {
+  # Its driver may still be on its way: two seconds.
+  tries=0
+  until [ -n "$root" ] || [ -e /sys/class/net/eth0 ] || [ "$tries" -ge 200 ]; do
+    usleep 10000
+    tries=$((tries + 1))
+  done
   if ! ip addr add "$ADDRESS/$PREFIX_LENGTH" dev eth0 2> /dev/null; then
     # It has one already: this one, from a run before, or another, which goes.
     ip -o -4 addr show dev eth0 | grep -qF " $ADDRESS/$PREFIX_LENGTH " || {

@@ -75,9 +75,12 @@ export function kernelCommandLine(kernel: KernelSpec, processor: GuestProcessor)
     "cryptomgr.notests",
     ...own.clockWords,
   ];
-  // Emulated, there is no speculation to guard against, and each of these costs a tenth of a second.
   if (processor.acceleration === "tcg") {
-    words.push("nokaslr", "mitigations=off", "rcupdate.rcu_expedited=1");
+    // Emulated, there is no speculation to guard against, and each of these costs a tenth of a second.
+    words.push("nokaslr", "mitigations=off", "rcupdate.rcu_expedited=1", ...own.emulatedWords);
+    // What was translated once is used again only where it lies at the same address: without it each program's
+    // start takes two to three times as long.
+    words.push("norandmaps");
     const khz = processor.timestampCounterKhz;
     // Without it, about 1 boot in 10 on a busy host waits for its first timer tick for ever.
     const isKnown = khz !== undefined && own.frequencyWord !== undefined;

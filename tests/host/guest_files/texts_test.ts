@@ -8,7 +8,7 @@ const SCRIPTS = [...GUEST_TEXTS, { path: AGENT_PATH, text: AGENT_WRAPPER }]
 
 Deno.test("the guest's scripts are what shellcheck accepts", async () => {
   await requireTools("shellcheck");
-  assert.equal(SCRIPTS.length, 3);
+  assert.equal(SCRIPTS.length, 4);
   await using directory = await temporaryDirectory();
   for (const { path, text } of SCRIPTS) {
     const file = `${directory.path}/${path.split("/").at(-1)}`;

@@ -38,6 +38,7 @@ Deno.test("injectGuestFiles() puts every file of the guest contract into an empt
       `777 /etc/systemd/system/multi-user.target.wants/banger-${name}.service -> /etc/systemd/system/banger-${name}.service`
     ),
     "755 /usr/local/bin/banger-vsock-agent",
+    "755 /usr/local/libexec/banger-agent-start",
     "755 /usr/local/libexec/banger-first-boot",
     "755 /usr/local/libexec/banger-network-bootstrap",
     "644 /var/lib/banger/first-boot-pending",

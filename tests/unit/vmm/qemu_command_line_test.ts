@@ -42,7 +42,7 @@ Deno.test("qemuArguments() is exactly this for an emulated machine over virtio-s
     ...["-kernel", "/k/vmlinux", "-initrd", "/k/initramfs.cpio"],
     "-append",
     "console=ttyS0 quiet panic=-1 reboot=t net.ifnames=0 random.trust_cpu=on cryptomgr.notests tsc=reliable " +
-    "no_timer_check nokaslr mitigations=off rcupdate.rcu_expedited=1 tsc_early_khz=2596122",
+    "no_timer_check nokaslr mitigations=off rcupdate.rcu_expedited=1 lapic.timer_hz=1000000000 alternatives.keep_thunks norandmaps tsc_early_khz=2596122",
     ...["-chardev", "socket,id=qmp,path=/run/user/1000/banger/vm/qmp.sock,server=on,wait=off"],
     ...["-mon", "chardev=qmp,mode=control"],
     "-chardev",
@@ -87,7 +87,7 @@ Deno.test("qemuArguments() for arm64: its machine, its console, and no word that
   assert.deepEqual(valuesOf(args, "-machine"), ["virt,gic-version=max"]);
   assert.deepEqual(valuesOf(args, "-cpu"), ["max,pauth-impdef=on"]);
   assert.deepEqual(valuesOf(args, "-append"), [
-    "console=ttyAMA0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on cryptomgr.notests nokaslr mitigations=off rcupdate.rcu_expedited=1",
+    "console=ttyAMA0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on cryptomgr.notests nokaslr mitigations=off rcupdate.rcu_expedited=1 norandmaps",
   ]);
   const x86 = qemuArguments(SPEC, { ...X86, acceleration: "tcg" });
   const devices = (all: string[]) => [...valuesOf(all, "-device"), ...valuesOf(all, "-blockdev")];
