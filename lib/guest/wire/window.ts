@@ -23,8 +23,8 @@ export const BYTES_FOLLOW = 0;
 /** One for each slot that was read. JSON may have any number of them in front. */
 export const ACKNOWLEDGEMENT = 0x0a;
 
-/** Another layout has another number. */
-const PREFIX = "banger-window 1 ";
+/** Another layout begins otherwise: nobody takes its slots for those of this one. */
+const PREFIX = `banger-window ${SLOTS} ${SLOT_BYTES} `;
 const NAME = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** @param name a UUID */

@@ -172,8 +172,14 @@ const hasCode = (code: string) => (failure: unknown) =>
 
 Deno.test("parseTrailer() takes its own and nothing else", () => {
   assert.equal(parseTrailer(encodeTrailer(NAME)), NAME);
-  const texts = ["", "banger-window 1 \n", `banger-window 2 ${NAME}\n`, `banger-window 1 ${NAME}`];
-  for (const text of [...texts, `banger-window 1 ${NAME} \n`, `${"x".repeat(4000)}\n`]) {
+  const layout = `banger-window ${SLOTS} ${SLOT_BYTES}`;
+  const texts = [
+    "",
+    `${layout} \n`,
+    `banger-window ${SLOTS} ${SLOT_BYTES / 2} ${NAME}\n`,
+    `${layout} ${NAME}`,
+  ];
+  for (const text of [...texts, `${layout} ${NAME} \n`, `${"x".repeat(4000)}\n`]) {
     const trailer = new Uint8Array(TRAILER_BYTES);
     trailer.set(encoder.encode(text));
     assert.equal(parseTrailer(trailer), undefined, text);
