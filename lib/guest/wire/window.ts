@@ -11,9 +11,9 @@
  * reads all of it at boot.
  */
 
-/** What is under way at once. */
-export const SLOTS = 4;
-export const SLOT_BYTES = 512 * 1024;
+/** What is under way at once: few and large, since each costs the guest some waking up. */
+export const SLOTS = 2;
+export const SLOT_BYTES = 2 * 1024 * 1024;
 export const WINDOW_BYTES = SLOTS * SLOT_BYTES;
 export const TRAILER_BYTES = 4096;
 /** Of the answer's head: the name of the window that the guest reads from. */
