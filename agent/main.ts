@@ -44,14 +44,15 @@ function describe(value: unknown): unknown {
  */
 async function main(socketPath: string, readyPath: string | undefined): Promise<void> {
   const libc = openLibc();
-  const ready = readyPath === undefined ? Promise.resolve() : untilReady(libc, readyPath, log);
   const descriptors = { libc, poller: new Poller(libc) };
   const sessions = new Sessions(descriptors, SESSIONS_DIRECTORY, log);
   const context: ServerContext = { descriptors, sessions, loadSshServer, build, log };
+  const answer = (connection: Connection) => serveConnection(context, connection);
+  const ready = readyPath === undefined ? Promise.resolve() : untilReady(libc, readyPath, answer, log);
   let isPrepared = false;
   const serve = async (connection: Connection) => {
     await ready;
-    await serveConnection(context, connection);
+    await answer(connection);
     // The first to ask is whoever waits for the boot; the first command comes next.
     if (isPrepared) return;
     isPrepared = true;

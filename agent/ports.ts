@@ -29,6 +29,8 @@ export async function servePorts(libc: Libc, exchange: Exchange, isWatch: boolea
     isGone = true;
     wake.resolve();
   });
+  // The host watches from the start, and whoever waits for the boot asks at the same moment: that goes first.
+  await sleepUnless(wake.promise, LOOK_AGAIN_MS);
   let last: string | undefined;
   while (!isGone) {
     const startedAt = performance.now();

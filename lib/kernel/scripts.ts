@@ -66,6 +66,8 @@ load_modules disks
 load_modules others &
 
 wait_for_disk /dev/vda || fail "there is no root disk /dev/vda"
+# Large programs come in pieces of this size, each of which the emulated disk takes its time for.
+echo 1024 >/sys/block/vda/queue/read_ahead_kb
 # Busybox mounts silently unless told otherwise, and the kernel knows best what is wrong.
 reason=$(mount -t ext4 -o rw,loud /dev/vda /sysroot 2>&1) ||
   fail "cannot mount the root disk: $reason; kernel: $(dmesg | grep vda | tail -n 1)"
