@@ -5,6 +5,7 @@ import type { Listing } from "./listing.ts";
 const FILES = [
   "etc/modules-load.d/banger-vsock.conf",
   "usr/local/bin/banger-vsock-agent",
+  "usr/local/libexec/banger-agent-start",
   "usr/local/libexec/banger-first-boot",
   "usr/local/libexec/banger-network-bootstrap",
   "usr/local/lib/banger/[^/]+",
