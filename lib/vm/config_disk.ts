@@ -22,12 +22,13 @@ export async function ensureClientKey(files: Files, paths: Paths): Promise<strin
   return (await files.readText(clientPublicKey, MAX_KEY_BYTES)).trim();
 }
 
-/** A host key for one VM. Each start lets banger's ssh know it. */
+/** A host key for one VM, known to banger's ssh before the first connection. */
 export async function makeHostKey(files: Files, paths: Paths, vm: Vm): Promise<void> {
   const { hostKey } = vmPaths(paths, vm.id);
   const pair = generateSshKeyPair(`root@${vm.name}.vm`);
   await files.writeAtomic(hostKey, pair.privateKey, 0o600);
   await files.writeAtomic(`${hostKey}.pub`, `${pair.publicKey}\n`, 0o644);
+  await writeKnownHosts(files, paths, vm);
 }
 
 /** Lets banger's ssh know the VM's host key by the VM's name. */
@@ -39,11 +40,18 @@ export async function writeKnownHosts(
   const { hostKey, knownHosts } = vmPaths(paths, id);
   const publicKey = (await files.readText(`${hostKey}.pub`, MAX_KEY_BYTES)).trim();
   const line = knownHostsLine(name, publicKey);
-  await files.writeAtomic(knownHosts, line, 0o644);
+  await writeWhereOther(files, knownHosts, line);
   const { knownHostsDirectory } = sshPaths(paths);
   await files.makeDirectory(knownHostsDirectory, 0o700);
   // Goes with the VM (residue.ts); a later VM of this name overwrites it.
-  await files.writeAtomic(`${knownHostsDirectory}/${hostKeyAlias(name)}`, line, 0o644);
+  await writeWhereOther(files, `${knownHostsDirectory}/${hostKeyAlias(name)}`, line);
+}
+
+/** Each start looks, and a write that is safe waits for the host's disk. */
+async function writeWhereOther(files: Files, path: string, text: string): Promise<void> {
+  const sizeBytes = (await files.stat(path))?.sizeBytes;
+  if (sizeBytes === text.length && await files.readText(path, sizeBytes) === text) return;
+  await files.writeAtomic(path, text, 0o644);
 }
 
 /** Writes what the guest is told at this boot, and makes the window behind it (`guest/wire/window.ts`). */
@@ -54,6 +62,7 @@ export async function writeConfigDisk(
   image: ImageRecord,
   syncedFiles: readonly SyncedEntry[],
 ): Promise<void> {
+  // VMs of an older banger, too, and one that has the name of another again, become known to plain ssh.
   await writeKnownHosts(files, paths, vm);
   const { hostKey, configDisk } = vmPaths(paths, vm.id);
   const { config } = image;

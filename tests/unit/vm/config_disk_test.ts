@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { VmId, VmName } from "../../../lib/base/names.ts";
 import { hostWindow } from "../../../lib/guest/client/host_window.ts";
 import { parseTrailer, TRAILER_BYTES, WINDOW_BYTES } from "../../../lib/guest/wire/window.ts";
-import { resolvePaths, vmPaths } from "../../../lib/store/paths.ts";
+import { resolvePaths, sshPaths, vmPaths } from "../../../lib/store/paths.ts";
 import type { Vm } from "../../../lib/store/records.ts";
 import { realHost } from "../../../lib/sys/host.ts";
 import { libc } from "../../../lib/sys/libc.ts";
@@ -25,6 +25,10 @@ Deno.test("a config disk has its tar, a window that takes no room, and another n
     const { directory, configDisk } = vmPaths(paths, vm.id);
     await files.makeDirectory(directory, 0o700);
     await makeHostKey(files, paths, vm);
+    // Before the first start, so that one that fails leaves nothing new.
+    const alias = `${sshPaths(paths).knownHostsDirectory}/web.vm`;
+    const known = Deno.readTextFileSync(alias);
+    await Deno.writeTextFile(alias, known.replace("AAAA", "BBBB"));
     const names = new Set<string>();
     for (let start = 0; start < 2; start++) {
       await writeConfigDisk(files, paths, vm, IMAGE, []);
@@ -38,6 +42,7 @@ Deno.test("a config disk has its tar, a window that takes no room, and another n
       assert.ok(allocatedBytes < WINDOW_BYTES, `${allocatedBytes}`);
     }
     assert.equal(names.size, 2);
+    assert.equal(Deno.readTextFileSync(alias), known);
     assert.ok(!names.has("none"));
     const [before, now] = [...names];
     assert.equal(await hostWindow(files, configDisk).take(before!), undefined);
