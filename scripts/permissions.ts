@@ -52,7 +52,7 @@ export const EXECUTABLES: readonly Executable[] = [
   },
   {
     name: "bangerd",
-    entry: "daemon.ts",
+    entry: "lib/daemon/launch.ts",
     flags: [
       "--no-prompt",
       // State and sockets, packages and archives wherever the user keeps them, /proc.
@@ -82,7 +82,11 @@ export const EXECUTABLES: readonly Executable[] = [
       // Datagrams: names, and what guests send.
       "--unstable-net",
     ],
-    workers: { "decompress_worker.js": "lib/oci/compression/decompress_worker.ts" },
+    workers: {
+      "bangerd_main.js": "daemon.ts",
+      "relay.js": "lib/daemon/relay_program.ts",
+      "decompress_worker.js": "lib/oci/compression/decompress_worker.ts",
+    },
     carriesCompanions: false,
   },
   {

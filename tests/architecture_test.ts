@@ -41,8 +41,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
 };
 /** They wire the rooms together. */
 const ENTRIES = ["main.ts", "daemon.ts"];
-/** Only these touch the outside world; the launcher has no time to load a room for it. */
-const OUTSIDE_ROOMS = ["lib/sys", "agent", "lib/cli/launch.ts", ...ENTRIES];
+/** Only these touch the outside world; the launchers have no time to load a room for it. */
+const OUTSIDE_ROOMS = ["lib/sys", "agent", "lib/cli/launch.ts", "lib/daemon/launch.ts", ...ENTRIES];
 const OUTSIDE_MODULES = [
   "node:fs",
   "node:fs/promises",

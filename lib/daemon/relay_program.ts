@@ -1,0 +1,12 @@
+/**
+ * `bangerd relay`, the small process beside one machine, and `bangerd offer-frames`, by which it is handed the network
+ * card of a machine in a namespace of its own. A bundle of its own: each machine has a relay, and waits for it.
+ */
+import { runProgram } from "../sys/program.ts";
+import { relayMain } from "./relay_main.ts";
+
+await runProgram(async ({ host, args, executable, onSignal }) => {
+  const [role, ...rest] = args;
+  if (role === "offer-frames") return await host.network.offerFrames(rest[0] ?? "", rest[1] ?? "");
+  await relayMain(host, rest, [executable], onSignal);
+});
