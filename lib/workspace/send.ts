@@ -17,7 +17,7 @@ export const COPY_GIT_DIRECTORY = ".banger/copy.git";
 const OCCUPIED = 41;
 const NO_ROOM = 45;
 
-/** Below the guest's home. One that was left by a sending that was cut off is replaced by the next. */
+/** Below the guest's home. */
 const ARCHIVE = ".banger-repo.tar";
 /** What a file takes on the guest's disk besides its bytes, at most. */
 const ROOM_PER_FILE_BYTES = 4096;
@@ -25,18 +25,17 @@ const ROOM_PER_FILE_BYTES = 4096;
 const FILES_OF_OURS = 16;
 
 /**
- * $1: where to; $2: the archive, empty for stdin; $3: the room that its files take, in bytes. A refresh removes what was sent before, and nothing else: what builds left there and git
- * ignores stays. A mark tells of one that was cut off.
+ * $1: where to; $2: the archive, empty for stdin; $3: the room that its files take, in bytes. A refresh
+ * removes what was sent before, and nothing else: what builds left there and git ignores stays. A mark tells of one
+ * that was cut off.
  */
 const RECEIVE = `
 set -e
 umask 022
 cd "$1"
-if [ -n "$2" ]; then
-  exec < "$2"
-  # However this ends, it is gone.
-  rm -f "$2"
-fi
+[ -z "$2" ] || exec < "$2"
+# However this ends, it is gone, and so is one of a sending that was cut off.
+rm -f ${ARCHIVE} 2> /dev/null || :
 mkdir -p .banger
 if [ -e repo ] || [ -L repo ]; then
   if [ -e .banger/repo.sent ]; then
