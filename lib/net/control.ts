@@ -2,7 +2,7 @@
  * How the daemon talks to the process that carries a VM's network: one JSON line there, one back, over a
  * Unix socket in the machine's runtime directory.
  */
-import { z } from "zod";
+import * as z from "zod/mini"; // the relay loads it: see settings.ts
 import { writeFully } from "../base/bytes.ts";
 import { BangerError } from "../base/errors.ts";
 import type { Connection, Host } from "../base/host.ts";
@@ -11,18 +11,18 @@ const MAX_LINE_BYTES = 1024 * 1024;
 
 const forwardSchema = z.object({
   guestPort: z.number(),
-  guestAddress: z.string().optional(),
+  guestAddress: z.optional(z.string()),
   hostAddress: z.string(),
-  hostPort: z.number().optional(),
+  hostPort: z.optional(z.number()),
   isPublished: z.boolean(),
-  note: z.string().optional(),
+  note: z.optional(z.string()),
 });
 
 const refusalSchema = z.object({
   protocol: z.enum(["tcp", "udp", "dns"]),
   /** A name where one was asked for, else the address. */
   target: z.string(),
-  port: z.number().optional(),
+  port: z.optional(z.number()),
   why: z.string(),
   count: z.number(),
   lastAtMs: z.number(),
