@@ -3,7 +3,7 @@
  * KVM, started, found again by the next daemon, stopped. Firecracker is played (fake_firecracker.ts); no guest runs.
  */
 import assert from "node:assert/strict";
-import type { ProcessIdentity } from "../../../lib/base/host.ts";
+import type { FoundProcess, ProcessIdentity } from "../../../lib/base/host.ts";
 import { byteStringOfText, emptyDirectory, EPOCH } from "../../../lib/base/tree.ts";
 import { uuidFromSeed } from "../../../lib/base/uuid.ts";
 import { FilesystemWriter } from "../../../lib/ext4/mod.ts";
@@ -64,8 +64,9 @@ async function depsOf(bench: Bench, settings: VmmSettings = {}): Promise<VmDeps>
     guest: {
       ...bench.deps.guest,
       async powerOff() {
-        // As the guest's own end does: Firecracker ends with it.
-        const [process] = await firecrackers(bench);
+        // As the guest's own end does: Firecracker ends with it. Its relay may have the lower number.
+        const found = await firecrackers(bench);
+        const process = found.find(({ commandLine }) => !commandLine.includes(RELAY));
         await host.processes.signal(process!, "SIGKILL");
       },
     },
@@ -86,7 +87,7 @@ async function depsOf(bench: Bench, settings: VmmSettings = {}): Promise<VmDeps>
   };
 }
 
-async function firecrackers(bench: Bench): Promise<ProcessIdentity[]> {
+async function firecrackers(bench: Bench): Promise<FoundProcess[]> {
   return await host.processes.findByCommandLine(`${bench.paths.runtimeDirectory}/vms/`);
 }
 
