@@ -70,18 +70,21 @@ async function main(socketPath: string, readyPath: string | undefined): Promise<
     if (listener) await acceptAll(listener, serve, log);
   };
   const serveUnix = async () => await acceptAll(await listenUnix(socketPath), serve, log);
-  await Promise.all([serveSerialPort(context, serve), serveVsock(), serveUnix()]);
+  await Promise.all([serveSerialPort(context, ready, serve), serveVsock(), serveUnix()]);
 }
 
 /** A bundle beside this one, inside the executable; see `scripts/permissions.ts`. */
 const loadSshServer: LoadSshServer = async () =>
   await import(new URL("./ssh_server.js", import.meta.url).href);
 
+/** @param ready by then its module is loaded, which on a crowded host may take longer than it is looked for */
 async function serveSerialPort(
   { descriptors }: ServerContext,
+  ready: Promise<void>,
   serve: (connection: Connection) => Promise<void>,
 ): Promise<void> {
-  const device = await findSerialPort(descriptors.libc);
+  const findIt = () => findSerialPort(descriptors.libc);
+  const device = await findIt() ?? await ready.then(findIt);
   if (!device) return;
   const port = openSerialPort(descriptors, device);
   await new MuxGuest({ clock: { sleep }, log }, port, (guestPort) => {
