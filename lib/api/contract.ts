@@ -4,6 +4,7 @@ import { parseImageRequest } from "../base/image_source.ts";
 import { parseImageName, parseKernelName, parseVmName } from "../base/names.ts";
 import { TRANSITIONS, type VmState } from "../base/states.ts";
 import { MIB } from "../base/units.ts";
+import { ENVIRONMENT_NAME, type Limits, VM_CHOICES, VM_LIMITS } from "../base/vm_limits.ts";
 import { networkFields } from "./network_contract.ts";
 
 /**
@@ -23,8 +24,11 @@ function parsedBy<T extends string>(parse: (text: string) => T) {
   });
 }
 
-/** POSIX names: what every shell can export. */
-const environmentSchema = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string().max(32 * 1024));
+function within({ min, max, tooSmall, tooLarge }: Limits) {
+  return z.number().int().min(min, tooSmall).max(max, tooLarge);
+}
+
+const environmentSchema = z.record(z.string().regex(ENVIRONMENT_NAME), z.string().max(32 * 1024));
 
 /** No control characters: these end up in the guest's gitconfig. */
 // deno-lint-ignore no-control-regex
@@ -35,19 +39,17 @@ export const createVmSchema = z.object({
   /** A name, or a reference or path that is pulled where it is missing. */
   image: parsedBy(parseImageRequest).optional(),
   kernel: parsedBy(parseKernelName).optional(),
-  cpus: z.number().int().min(1).max(64).optional(),
-  memoryMib: z.number().int().min(128, "128 MiB is the least").max(1024 * 1024, "1 TiB is the most")
-    .optional(),
-  workDiskBytes: z.number().int().min(64 * MIB, "64 MiB is the least")
-    .max(16 * 1024 * 1024 * MIB, "16 TiB is the most").optional(),
-  network: z.enum(["user", "bridge", "none"]).optional(),
+  cpus: within(VM_LIMITS.cpus).optional(),
+  memoryMib: within(VM_LIMITS.memoryMib).optional(),
+  workDiskBytes: within(VM_LIMITS.workDiskBytes).optional(),
+  network: z.enum(VM_CHOICES.network).optional(),
   ...networkFields,
-  transport: z.enum(["virtio-serial", "vhost-vsock", "vhost-device-vsock"]).optional(),
+  transport: z.enum(VM_CHOICES.transport).optional(),
   environment: environmentSchema.optional(),
   gitIdentity: z.object({ name: oneLine, email: oneLine }).optional(),
   /** Absent: the daemon chooses, and `vm show` says why. */
-  vmm: z.enum(["qemu", "firecracker"]).optional(),
-  rootDisk: z.enum(["reflink", "qcow2", "dm-snapshot", "copy"]).optional(),
+  vmm: z.enum(VM_CHOICES.vmm).optional(),
+  rootDisk: z.enum(VM_CHOICES.rootDisk).optional(),
   start: z.boolean().optional(),
 }).strict().openapi("CreateVm");
 export type CreateVm = z.infer<typeof createVmSchema>;

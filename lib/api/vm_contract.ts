@@ -1,4 +1,5 @@
 import { z } from "@hono/zod-openapi";
+import { ENVIRONMENT_NAME } from "../base/vm_limits.ts";
 import { createVmSchema, vmStateSchema } from "./contract.ts";
 
 /** The part of the contract that is about VMs that are there: what can be changed, seen, brought back. */
@@ -12,7 +13,7 @@ export const setVmSchema = z.object({
   workDiskBytes,
   /** Fetched where the catalog has it and the host has not. */
   kernel,
-  environment: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string().max(32 * 1024).nullable())
+  environment: z.record(z.string().regex(ENVIRONMENT_NAME), z.string().max(32 * 1024).nullable())
     .optional(),
 }).strict().openapi("SetVm");
 export type SetVm = z.infer<typeof setVmSchema>;

@@ -1,8 +1,9 @@
 import type { CreateVm } from "../api/contract.ts";
 import { BangerError } from "../base/errors.ts";
-import { absoluteImageSource } from "../base/image_source.ts";
-import { quote } from "../base/names.ts";
+import { absoluteImageSource, parseImageRequest } from "../base/image_source.ts";
+import { parseKernelName, parseVmName, quote } from "../base/names.ts";
 import { MIB, parseSizeBytes } from "../base/units.ts";
+import { ENVIRONMENT_NAME, type Limits, VM_CHOICES, VM_LIMITS } from "../base/vm_limits.ts";
 import { NETWORK_OPTIONS, networkRequest } from "./network_flags.ts";
 import { type Context, type Input, listOption, type Option, textOption } from "./command.ts";
 
@@ -29,19 +30,19 @@ export const CREATE_OPTIONS: readonly Option[] = [
   },
   {
     flags: "--network <mode>",
-    choices: ["user", "bridge", "none"],
+    choices: VM_CHOICES.network,
     summary:
       "user: a way out without privilege (default); bridge: one of its own, for root; none: no network card",
   },
   ...NETWORK_OPTIONS,
   {
     flags: "--vmm <vmm>",
-    choices: ["qemu", "firecracker"],
+    choices: VM_CHOICES.vmm,
     summary: "qemu or firecracker (default: Firecracker where the host and the VM allow it)",
   },
   {
     flags: "--root-disk <mode>",
-    choices: ["reflink", "qcow2", "dm-snapshot", "copy"],
+    choices: VM_CHOICES.rootDisk,
     summary: "reflink, qcow2, dm-snapshot or copy (default: the cheapest that the host offers)",
   },
   {
@@ -51,59 +52,37 @@ export const CREATE_OPTIONS: readonly Option[] = [
   },
 ];
 
-const FLAG_OF_FIELD: Record<string, string> = {
-  name: "--name",
-  image: "--image",
-  kernel: "--kernel",
-  cpus: "--cpus",
-  memoryMib: "--memory",
-  workDiskBytes: "--disk",
-  network: "--network",
-  vmm: "--vmm",
-  rootDisk: "--root-disk",
-  publish: "--publish",
-  forward: "--no-forward",
-  allowNet: "--allow-net",
-  environment: "--env",
-};
-
 /**
- * The flags as the request they mean, checked with the same schema that the daemon uses.
+ * The flags as the request they mean. They are checked here, before anything is done for the command; the daemon
+ * checks the whole request by its schema, which would cost each command more than its own start.
  *
  * @throws {BangerError} `invalid_argument` that names the flag
  */
-export async function createRequest(context: Context, input: Input): Promise<CreateVm> {
-  const { createVmSchema } = await import("../api/contract.ts");
-  const memory = textOption(input, "memory");
-  const disk = textOption(input, "disk");
-  const cpus = textOption(input, "cpus");
-  const gitIdentity = await findGitIdentity(context);
-  const raw = {
-    name: textOption(input, "name"),
-    image: requestedImage(context, textOption(input, "image")),
-    kernel: textOption(input, "kernel"),
+export function createRequest(context: Context, input: Input): Omit<CreateVm, "gitIdentity"> {
+  const name = textOption(input, "name");
+  const image = requestedImage(context, textOption(input, "image"));
+  const kernel = textOption(input, "kernel");
+  const [cpus, memory, disk] = [
+    textOption(input, "cpus"),
+    textOption(input, "memory"),
+    textOption(input, "disk"),
+  ];
+  const transport = context.environment("BANGER_TRANSPORT");
+  const request: { [K in keyof CreateVm]: CreateVm[K] | undefined } = {
+    name: name === undefined ? undefined : parseVmName(name),
+    image: image === undefined ? undefined : parseImageRequest(image),
+    kernel: kernel === undefined ? undefined : parseKernelName(kernel),
     cpus: cpus === undefined ? undefined : cpusFlag(cpus),
     memoryMib: memory === undefined ? undefined : memoryFlag(memory),
-    workDiskBytes: disk === undefined ? undefined : sizeFlag("--disk", disk),
-    network: textOption(input, "network"),
-    vmm: textOption(input, "vmm"),
-    rootDisk: textOption(input, "rootDisk"),
+    workDiskBytes: disk === undefined ? undefined : diskFlag(disk),
+    network: oneOf("--network", VM_CHOICES.network, textOption(input, "network")),
+    vmm: oneOf("--vmm", VM_CHOICES.vmm, textOption(input, "vmm")),
+    rootDisk: oneOf("--root-disk", VM_CHOICES.rootDisk, textOption(input, "rootDisk")),
     ...networkRequest(input),
-    transport: context.environment("BANGER_TRANSPORT"),
+    transport: oneOf("BANGER_TRANSPORT", VM_CHOICES.transport, transport),
     environment: environmentFlag(listOption(input, "env")),
-    gitIdentity,
   };
-  const present = Object.fromEntries(Object.entries(raw).filter(([, value]) => value !== undefined));
-  const result = createVmSchema.safeParse(present);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  const field = String(issue?.path[0] ?? "");
-  if (issue?.message.startsWith("Cannot ")) throw new BangerError("invalid_argument", issue.message);
-  throw new BangerError(
-    "invalid_argument",
-    `Cannot use ${FLAG_OF_FIELD[field] ?? field}: ${issue?.message ?? "it is not valid"}`,
-    "See the usage: banger vm create --help",
-  );
+  return Object.fromEntries(Object.entries(request).filter(([, value]) => value !== undefined));
 }
 
 /** The daemon has another working directory. */
@@ -112,46 +91,68 @@ export function requestedImage({ absolutePath }: Context, text: string | undefin
 }
 
 export function cpusFlag(text: string): number {
-  return wholeNumber("--cpus", text);
+  if (!/^\d{1,9}$/.test(text)) throw unusable(text, "--cpus", "it is no whole number");
+  return within(VM_LIMITS.cpus, Number(text), text, "--cpus");
 }
 
 /** @returns MiB */
 export function memoryFlag(text: string): number {
-  return Math.floor(sizeFlag("--memory", text) / MIB);
+  return within(VM_LIMITS.memoryMib, Math.floor(sizeFlag("--memory", text) / MIB), text, "--memory");
 }
 
-/** @throws {BangerError} `invalid_argument` that names the flag */
-export function sizeFlag(name: string, text: string): number {
+/** @returns bytes */
+export function diskFlag(text: string): number {
+  return within(VM_LIMITS.workDiskBytes, sizeFlag("--disk", text), text, "--disk");
+}
+
+function sizeFlag(flag: string, text: string): number {
   try {
     return parseSizeBytes(text);
   } catch (thrown) {
     if (!(thrown instanceof BangerError)) throw thrown;
-    throw new BangerError("invalid_argument", `${thrown.message} for ${name}`, thrown.hint);
+    throw new BangerError("invalid_argument", `${thrown.message} for ${flag}`, thrown.hint);
   }
 }
 
-function wholeNumber(name: string, text: string): number {
-  if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw new BangerError("invalid_argument", `Cannot use ${quote(text)} for ${name}: it is no whole number`);
+function within(limits: Limits, value: number, text: string, flag: string): number {
+  if (value < limits.min) throw unusable(text, flag, limits.tooSmall);
+  if (value > limits.max) throw unusable(text, flag, limits.tooLarge);
+  return value;
+}
+
+function oneOf<T extends string>(
+  flag: string,
+  choices: readonly T[],
+  text: string | undefined,
+): T | undefined {
+  const chosen = choices.find((choice) => choice === text);
+  if (text === undefined || chosen !== undefined) return chosen;
+  throw unusable(text, flag, `it is none of ${choices.join(", ")}`);
+}
+
+function unusable(text: string, flag: string, why: string): BangerError {
+  return new BangerError("invalid_argument", `Cannot use ${quote(text)} for ${flag}: ${why}`);
 }
 
 export function environmentFlag(pairs: readonly string[]): Record<string, string> | undefined {
   if (pairs.length === 0) return undefined;
   return Object.fromEntries(pairs.map((pair) => {
     const at = pair.indexOf("=");
-    if (at > 0) return [pair.slice(0, at), pair.slice(at + 1)];
-    throw new BangerError("invalid_argument", `Cannot use ${quote(pair)} for --env: it is not NAME=VALUE`);
+    if (at < 1) throw unusable(pair, "--env", "it is not NAME=VALUE");
+    const name = pair.slice(0, at);
+    if (!ENVIRONMENT_NAME.test(name)) throw unusable(name, "--env", "a name is letters, digits and _");
+    return [name, pair.slice(at + 1)];
   }));
 }
 
 /** The user's own identity, so that commits made in the VM are theirs. Without git or an identity there is none. */
-async function findGitIdentity({ processes }: Context): Promise<{ name: string; email: string } | undefined> {
+export async function gitIdentityField({ processes }: Context): Promise<Pick<CreateVm, "gitIdentity">> {
   try {
     const { code, stdout } = await processes.run({
       program: "git",
       args: ["config", "--null", "--get-regexp", "^user\\.(name|email)$"],
     });
-    if (code !== 0) return undefined;
+    if (code !== 0) return {};
     const values = new Map(
       stdout.split("\0").filter(Boolean).map((entry) => {
         const at = entry.indexOf("\n");
@@ -160,9 +161,9 @@ async function findGitIdentity({ processes }: Context): Promise<{ name: string; 
     );
     const name = values.get("user.name");
     const email = values.get("user.email");
-    return name && email ? { name, email } : undefined;
+    return name && email ? { gitIdentity: { name, email } } : {};
   } catch (thrown) {
-    if (thrown instanceof BangerError && thrown.code === "missing_tool") return undefined;
+    if (thrown instanceof BangerError && thrown.code === "missing_tool") return {};
     throw thrown;
   }
 }

@@ -1,3 +1,5 @@
+import type { CreateVm } from "../api/contract.ts";
+import { parseNetRule, parsePublish } from "../base/net_rules.ts";
 import { type Input, listOption, type Option } from "./command.ts";
 
 /** Flags of `vm create`, `vm run` and `vm network`. */
@@ -16,10 +18,16 @@ export const NETWORK_OPTIONS: readonly Option[] = [
   { flags: "--deny-net", summary: "it may reach nothing that --allow-net does not name" },
 ];
 
-/** The flags as fields of a request; what was not said is not there. */
-export function networkRequest(input: Input): Record<string, unknown> {
-  const publish = listOption(input, "publish");
-  const allow = listOption(input, "allowNet");
+/**
+ * The flags as fields of a request; what was not said is not there.
+ *
+ * @throws {BangerError} `invalid_argument` for what is no port and no host
+ */
+export function networkRequest(input: Input): Pick<CreateVm, "publish" | "forward" | "allowNet"> {
+  const publish = [...listOption(input, "publish")];
+  publish.forEach(parsePublish);
+  const allow = [...listOption(input, "allowNet")];
+  allow.forEach(parseNetRule);
   return {
     ...(publish.length > 0 ? { publish } : {}),
     ...(input.options.forward === false ? { forward: false } : {}),

@@ -1,5 +1,4 @@
-import type { VmPortsView } from "../../api/network_contract.ts";
-import { BangerError } from "../../base/errors.ts";
+import type { ChangeNetwork, VmPortsView } from "../../api/network_contract.ts";
 import { type Command, flag, type Input, requiredArgument } from "../command.ts";
 import { NETWORK_OPTIONS, networkRequest } from "../network_flags.ts";
 import { age, fields, print, printJson, say, table, visibleLines } from "../output.ts";
@@ -98,20 +97,13 @@ const network: Command = {
     JSON_OPTION,
   ],
   async run({ daemon, terminal }, input) {
-    const { changeNetworkSchema } = await import("../../api/network_contract.ts");
-    const result = changeNetworkSchema.safeParse(changeOf(input));
-    if (!result.success) {
-      throw new BangerError(
-        "invalid_argument",
-        result.error.issues[0]?.message ?? "Cannot use these options",
-      );
-    }
+    const json = changeOf(input);
     const client = await daemon.connect();
     const route = client.v1.vms[":name"];
     const param = { name: requiredArgument(input, 0) };
-    const view = Object.keys(result.data).length === 0
+    const view = Object.keys(json).length === 0
       ? await (await route.ports.$get({ param })).json()
-      : await (await route.network.$post({ param, json: result.data })).json();
+      : await (await route.network.$post({ param, json })).json();
     if (flag(input, "json")) {
       const { forward, publish, allow, network } = view;
       await printJson(terminal, { network, forward, publish, allow });
@@ -122,7 +114,7 @@ const network: Command = {
   },
 };
 
-function changeOf(input: Input): Record<string, unknown> {
+function changeOf(input: Input): ChangeNetwork {
   return {
     ...networkRequest(input),
     ...(flag(input, "unpublish") ? { publish: [] } : {}),

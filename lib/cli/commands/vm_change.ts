@@ -13,7 +13,7 @@ import {
   requiredArgument,
   textOption,
 } from "../command.ts";
-import { cpusFlag, environmentFlag, memoryFlag, requestedImage, sizeFlag } from "../create_flags.ts";
+import { cpusFlag, diskFlag, environmentFlag, memoryFlag, requestedImage } from "../create_flags.ts";
 import { carryOutEach, eachVm, VM_ARGUMENTS } from "../each_vm.ts";
 import { print, printJson, say, table } from "../output.ts";
 import { carryOut, QUIET_OPTION } from "../progress.ts";
@@ -143,7 +143,7 @@ function changeOf(input: Input): SetVm {
     ...(cpus === undefined ? {} : { cpus: cpusFlag(cpus) }),
     ...(kernel === undefined ? {} : { kernel: parseKernelName(kernel) }),
     ...(memory === undefined ? {} : { memoryMib: memoryFlag(memory) }),
-    ...(disk === undefined ? {} : { workDiskBytes: sizeFlag("--disk", disk) }),
+    ...(disk === undefined ? {} : { workDiskBytes: diskFlag(disk) }),
     ...(Object.keys(environment).length === 0 ? {} : { environment }),
   };
 }

@@ -1,7 +1,7 @@
 import type { VmView } from "../../api/contract.ts";
 import { BangerError } from "../../base/errors.ts";
 import { type Command, flag } from "../command.ts";
-import { CREATE_OPTIONS, createRequest } from "../create_flags.ts";
+import { CREATE_OPTIONS, createRequest, gitIdentityField } from "../create_flags.ts";
 import { carryOutEach, eachVm, VM_ARGUMENTS } from "../each_vm.ts";
 import { print } from "../output.ts";
 import { carryOut, QUIET_OPTION } from "../progress.ts";
@@ -15,12 +15,14 @@ const create: Command = {
   details: "Makes a VM from an image and starts it. It stays until it is removed.",
   options: [...CREATE_OPTIONS, { flags: "--no-start", summary: "leave it stopped" }, QUIET_OPTION],
   async run(context, input) {
-    const request = await createRequest(context, input);
+    const request = createRequest(context, input);
+    const asking = gitIdentityField(context); // git runs while the daemon is reached
+    asking.catch(() => {}); // where neither works out, the daemon's failure is told
     const client = await context.daemon.connect();
     const name = await carryOut(
       { context, client, input },
       client.v1.vms.$post({
-        json: { ...request, start: input.options.start !== false },
+        json: { ...request, ...await asking, start: input.options.start !== false },
       }),
     );
     await print(context.terminal, name);

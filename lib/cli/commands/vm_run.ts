@@ -4,7 +4,7 @@ import { BangerError } from "../../base/errors.ts";
 import type { Plan } from "../../workspace/plan.ts";
 import type { Staged, Workspaces } from "../../workspace/workspaces.ts";
 import { type Command, type Context, flag, type Input } from "../command.ts";
-import { CREATE_OPTIONS, createRequest } from "../create_flags.ts";
+import { CREATE_OPTIONS, createRequest, gitIdentityField } from "../create_flags.ts";
 import { execInGuest } from "../exec.ts";
 import { print, say } from "../output.ts";
 import { carryOut, QUIET_OPTION, showOperation } from "../progress.ts";
@@ -58,7 +58,7 @@ const run: Command = {
   ],
   async run(context, input) {
     if (input.trailing?.length === 0) throw noCommand();
-    const request = await createRequest(context, input);
+    const request = { ...createRequest(context, input), ...await gitIdentityField(context) };
     const workspaces = await openWorkspaces(context);
     await using plan = input.options.repo === false
       ? undefined
