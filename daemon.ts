@@ -3,9 +3,16 @@
  * `bangerd doctor` it looks at the host and prints what it finds as JSON. The executable's other roles are
  * `lib/daemon/relay_program.ts`.
  */
+import { takeBuildStamp } from "./lib/base/build.ts";
 import type { Self } from "./lib/daemon/daemon_main.ts";
-import { runProgram } from "./lib/sys/program.ts";
 
+const [role] = takeBuildStamp(Deno.args).args;
+if (role === "relay" || role === "offer-frames") {
+  // A bundle beside the one that this becomes.
+  await import(new URL("./relay.js", import.meta.url).href);
+}
+
+const { runProgram } = await import("./lib/sys/program.ts");
 await runProgram(async ({ host, build, args, executable, onSignal }) => {
   const self = {
     pid: Deno.pid,
@@ -17,7 +24,7 @@ await runProgram(async ({ host, build, args, executable, onSignal }) => {
     environment: (name) => Deno.env.get(name),
     onSignal,
   } satisfies Self;
-  if (args[0] === "doctor") {
+  if (role === "doctor") {
     const { doctorMain } = await import("./lib/daemon/doctor_main.ts");
     const findings = await doctorMain(host, build, self, args.slice(1));
     await new Blob([JSON.stringify(findings)]).stream().pipeTo(Deno.stdout.writable);

@@ -35,8 +35,8 @@ async function prepareDaemon({ files }: Host, build: BuildStamp, paths: Paths) {
   const directory = `${paths.binDirectory}/${buildId(build)}`;
   await files.makeDirectory(directory, 0o700);
   for (const companion of COMPANIONS) {
-    // Beside the bundle that this becomes: inside the executable.
-    const tail = new URL(`./companions/${companion}.tail`, import.meta.url).pathname;
+    // As the bundle that this becomes lies inside the executable.
+    const tail = new URL(`../companions/${companion}.tail`, import.meta.url).pathname;
     await materializeCompanion(files, Deno.execPath(), tail, `${directory}/${companion}`);
   }
   await removeOtherBuilds(files, paths.binDirectory, buildId(build));

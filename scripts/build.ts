@@ -5,6 +5,7 @@
  * deno task build [--force]
  */
 import { createHash } from "node:crypto";
+import { basename } from "node:path";
 import { type BuildStamp, buildStampArgument } from "../lib/base/build.ts";
 import { type Architecture, ARCHITECTURES } from "../lib/base/architecture.ts";
 import { runtimeSizeBytes } from "../lib/cli/companions.ts";
@@ -67,20 +68,22 @@ export async function stampOfCheckout(): Promise<BuildStamp> {
 }
 
 /**
- * Bundles first: one file without packages starts in half the time, and `deno compile` would put every
- * package of the lock file into every executable.
+ * Bundles first: files without packages start in half the time, and `deno compile` would put every package of the
+ * lock file into every executable. What is imported dynamically gets files of its own, read when it is needed:
+ * without a code cache an executable reads all of a file before it runs the first line of it.
  */
 async function bundle({ name, entry, workers }: Executable): Promise<void> {
-  for (const [target, source] of Object.entries({ [`${name}.js`]: entry, ...workers })) {
-    await output(Deno.execPath(), [
-      "bundle",
-      "--quiet",
-      "--frozen",
-      "--output",
-      `${root}build/${target}`,
-      source,
-    ]);
+  const directory = `${root}build/${name}`;
+  const run = (...args: string[]) => output(Deno.execPath(), ["bundle", "--quiet", "--frozen", ...args]);
+  await run("--code-splitting", "--outdir", directory, entry);
+  for (const [target, source] of Object.entries(workers ?? {})) {
+    await run("--output", `${directory}/${target}`, source);
   }
+}
+
+/** The first file of an executable, as `bundle` names it. */
+function bundledEntry({ name, entry }: Executable, directory: string): string {
+  return `${directory}/${name}/${basename(entry, ".ts")}.js`;
 }
 
 /**
@@ -95,18 +98,20 @@ export async function compileAll(
   await Deno.mkdir(`${directory}/companions`, { recursive: true });
   await Deno.mkdir(`${directory}/bin`, { recursive: true });
   for (const executable of EXECUTABLES) {
-    const entry = `${directory}/${executable.name}.js`;
-    for (const name of [`${executable.name}.js`, ...Object.keys(executable.workers ?? {})]) {
-      if (directory !== `${root}build`) await Deno.copyFile(`${root}build/${name}`, `${directory}/${name}`);
-    }
-    await compile(executable, entry, directory, stamp, architecture);
-    if (executable.name !== "banger") await cutTail(directory, executable.name);
+    const { name } = executable;
+    if (directory !== `${root}build`) await copyFiles(`${root}build/${name}`, `${directory}/${name}`);
+    await compile(executable, directory, stamp, architecture);
+    if (name !== "banger") await cutTail(directory, name);
   }
+}
+
+async function copyFiles(from: string, to: string): Promise<void> {
+  await Deno.mkdir(to, { recursive: true });
+  for await (const { name } of Deno.readDir(from)) await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
 }
 
 async function compile(
   executable: Executable,
-  entry: string,
   directory: string,
   stamp: BuildStamp,
   architecture: Architecture,
@@ -124,11 +129,13 @@ async function compile(
     "--no-remote",
     ...["--target", ARCHITECTURES[architecture].compileTarget],
     ...executable.flags,
-    ...Object.keys(executable.workers ?? {}).flatMap((name) => ["--include", `${directory}/${name}`]),
+    ...Object.keys(executable.workers ?? {}).flatMap((
+      name,
+    ) => ["--include", `${directory}/${executable.name}/${name}`]),
     ...(executable.carriesCompanions ? ["--include", `${directory}/companions`] : []),
     "--output",
     `${directory}/bin/${executable.name}`,
-    entry,
+    bundledEntry(executable, directory),
     buildStampArgument(stamp),
   ], runtimeFor(architecture)).catch((thrown) => {
     if (architecture === Deno.build.arch || Deno.env.get(runtimeVariable(architecture))) throw thrown;

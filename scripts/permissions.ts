@@ -26,7 +26,7 @@ export interface Executable {
   readonly name: "banger" | "bangerd" | "banger-vsock-agent";
   readonly entry: string;
   readonly flags: readonly string[];
-  /** Bundled on their own and put inside, by the name of their bundle: what runs in threads or is loaded late. */
+  /** Bundled on their own and put inside, by the name of their bundle: what no static import reaches. */
   readonly workers?: Readonly<Record<string, string>>;
   /** Whether the tails of the others go into it. */
   readonly carriesCompanions: boolean;
@@ -52,7 +52,7 @@ export const EXECUTABLES: readonly Executable[] = [
   },
   {
     name: "bangerd",
-    entry: "lib/daemon/launch.ts",
+    entry: "daemon.ts",
     flags: [
       "--no-prompt",
       // State and sockets, packages and archives wherever the user keeps them, /proc.
@@ -83,7 +83,6 @@ export const EXECUTABLES: readonly Executable[] = [
       "--unstable-net",
     ],
     workers: {
-      "bangerd_main.js": "daemon.ts",
       "relay.js": "lib/daemon/relay_program.ts",
       "decompress_worker.js": "lib/oci/compression/decompress_worker.ts",
     },
@@ -91,7 +90,7 @@ export const EXECUTABLES: readonly Executable[] = [
   },
   {
     name: "banger",
-    entry: "lib/cli/launch.ts",
+    entry: "main.ts",
     flags: [
       "--no-prompt",
       "--allow-read",
@@ -109,7 +108,6 @@ export const EXECUTABLES: readonly Executable[] = [
       "--allow-sys=uid",
       "--unstable-vsock",
     ],
-    workers: { "banger_main.js": "main.ts" },
     carriesCompanions: true,
   },
 ];

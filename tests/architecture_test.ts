@@ -41,8 +41,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
 };
 /** They wire the rooms together. */
 const ENTRIES = ["main.ts", "daemon.ts"];
-/** Only these touch the outside world; the launchers have no time to load a room for it. */
-const OUTSIDE_ROOMS = ["lib/sys", "agent", "lib/cli/launch.ts", "lib/daemon/launch.ts", ...ENTRIES];
+/** Only these touch the outside world. */
+const OUTSIDE_ROOMS = ["lib/sys", "agent", ...ENTRIES];
 const OUTSIDE_MODULES = [
   "node:fs",
   "node:fs/promises",
@@ -126,6 +126,32 @@ Deno.test("only lib/sys, the agent and the entries touch the outside world", asy
     if (used) found.push(`${path} uses ${used[0]}`);
   }
   assert.deepEqual(found, []);
+});
+
+/** What is loaded with a file: not what is a type only, and not what is imported when it is needed. */
+function staticImportsOf(code: string): string[] {
+  const found = withoutComments(code).matchAll(/^(?:import|export) (?!type\b)[^;"=]*?\bfrom "([^"]+)"/gm);
+  return [...found].map((match) => match[1]!);
+}
+
+Deno.test("what every command loads has no schemas", async () => {
+  const seen = new Set<string>();
+  const packages = new Set<string>();
+  const load = async (path: string) => {
+    if (seen.has(path)) return;
+    seen.add(path);
+    for (const target of staticImportsOf(await Deno.readTextFile(join(root, path)))) {
+      if (target.startsWith(".")) await load(relative(root, join(root, dirname(path), target)));
+      else packages.add(target);
+    }
+  };
+  await load("main.ts");
+  assert.ok(seen.has("lib/cli/commands/vm_run.ts"), "the search finds the commands");
+  // Each start of an executable reads all of what it loads: zod would double it.
+  assert.deepEqual([...packages].filter((name) => !name.startsWith("node:")).sort(), [
+    "commander",
+    "hono/client",
+  ]);
 });
 
 /** Where else a processor may be named: what others call it, and messages. */
