@@ -3,16 +3,20 @@ import type { Host } from "../base/host.ts";
 import { AgentClient } from "../guest/client/agent_client.ts";
 import type { GuestProbe } from "../vm/guest_probe.ts";
 
-/** A guest that boots does not answer at all; one that is up answers well within this, emulated ones too. */
-const PROBE_TIMEOUT_MS = 2000;
+/**
+ * A request waits in the relay, then in the guest, until the agent may serve: one that was cut and asked again would be
+ * work for a guest that boots. It is, for the case that it got lost.
+ */
+const PROBE_TIMEOUT_MS = 20_000;
 
 export function guestProbe(host: Pick<Host, "sockets" | "clock">): GuestProbe {
   return {
-    async isUp(endpoint) {
+    async isUp(endpoint, signal) {
       try {
-        await new AgentClient(host, endpoint).health(PROBE_TIMEOUT_MS);
+        await new AgentClient(host, endpoint).health(PROBE_TIMEOUT_MS, signal);
         return true;
       } catch (thrown) {
+        if (signal.aborted) return false;
         if (thrown instanceof BangerError && thrown.code === "guest_unreachable") return false;
         throw thrown;
       }

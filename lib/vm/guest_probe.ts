@@ -2,8 +2,8 @@ import type { AgentEndpoint } from "../vmm/driver.ts";
 
 /** What the lifecycle asks of the agent in a guest. */
 export interface GuestProbe {
-  /** One quick try. */
-  isUp(endpoint: AgentEndpoint): Promise<boolean>;
+  /** One try, which waits for the answer of a guest that boots; false where there is none. */
+  isUp(endpoint: AgentEndpoint, signal: AbortSignal): Promise<boolean>;
   /**
    * Lets the work disk's file system fill the disk, which was made larger.
    *

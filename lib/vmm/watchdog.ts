@@ -1,4 +1,5 @@
 import type { Clock } from "../base/host.ts";
+import { eitherSignal } from "../base/signals.ts";
 import { formatDuration } from "../base/units.ts";
 import type { Machine } from "./driver.ts";
 
@@ -109,13 +110,20 @@ export interface BootWatch {
   readConsole(): Promise<string>;
   /** What stands on the console before the agent may be asked; default: the marker. */
   readonly askFrom?: string;
-  /** Must itself give up within a second or so; a failure to reach the agent is `false`, not an error. */
-  isAgentUp(): Promise<boolean>;
+  /**
+   * One try, which may wait for its answer: the boot is watched meanwhile. A failure to reach the agent is `false`, not
+   * an error. Ends soon after the signal fires.
+   */
+  isAgentUp(signal: AbortSignal): Promise<boolean>;
   readonly limits?: BootLimits;
   readonly signal?: AbortSignal;
 }
 
 const POLL_MS = 50;
+/** While the agent has been asked, this only notices that the machine is gone, or stands still. */
+const ASKED_POLL_MS = 250;
+/** For the answer of an agent that is asked once a boot was given up. */
+const LAST_WORD_MS = 2000;
 
 /** CPU time at moments a second apart, for as long as anybody asks about. */
 class CpuHistory {
@@ -137,6 +145,42 @@ class CpuHistory {
   }
 }
 
+/** What the agent says; one try at a time is under way. */
+class Asking implements Disposable {
+  readonly #clock: Clock;
+  readonly #watch: BootWatch;
+  readonly #over = new AbortController();
+  #answer: Promise<boolean> | undefined;
+
+  constructor(clock: Clock, watch: BootWatch) {
+    this.#clock = clock;
+    this.#watch = watch;
+  }
+
+  /** Asks where nobody does. @returns whether the agent is up; undefined where there is no answer in that time */
+  async answerWithin(waitMs: number): Promise<boolean | undefined> {
+    if (!this.#answer) {
+      this.#answer = this.#watch.isAgentUp(this.#over.signal);
+      this.#answer.catch(() => {}); // whoever waits next is told
+    }
+    const enough = new AbortController();
+    using ends = eitherSignal(enough.signal, this.#watch.signal);
+    const pause = this.#clock.sleep(waitMs, ends.signal).then(() => undefined, () => undefined);
+    try {
+      const answer = await Promise.race([this.#answer, pause]);
+      if (answer === false) this.#answer = undefined;
+      return answer;
+    } finally {
+      enough.abort();
+      await pause;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#over.abort();
+  }
+}
+
 /**
  * Watches a machine from its start until its agent answers, or until it is clear that it won't. The
  * machine itself is left as it is: killing and trying again are the caller's.
@@ -151,6 +195,7 @@ export async function watchBoot(
   const startMs = clock.monotonicMs();
   const history = new CpuHistory(limits.restWallMs);
   let marker: BootObservation["marker"];
+  using asking = new Asking(clock, watch);
   let mayAsk = false;
   for (;;) {
     watch.signal?.throwIfAborted();
@@ -164,14 +209,15 @@ export async function watchBoot(
       elapsedMs: clock.monotonicMs() - startMs,
       markerSeenMs: marker?.seenMs,
     });
-    if (mayAsk && (await watch.isAgentUp())) return up();
     const recentCpuMs = cpuTimeMs === undefined ? undefined : history.add(elapsedMs, cpuTimeMs);
     const verdict = judgeBoot({ elapsedMs, cpuTimeMs, marker, recentCpuMs }, limits);
     if (verdict.kind === "dead") return verdict;
     if (verdict.kind === "hung") {
       // The console may be what failed, or the kernel is not ours and says nothing: the agent has the last word.
-      return await watch.isAgentUp() ? up() : verdict;
+      return await asking.answerWithin(LAST_WORD_MS) ? up() : verdict;
     }
-    await clock.sleep(POLL_MS, watch.signal);
+    const answer = mayAsk ? await asking.answerWithin(ASKED_POLL_MS) : false;
+    if (answer) return up();
+    if (answer === false) await clock.sleep(POLL_MS, watch.signal);
   }
 }

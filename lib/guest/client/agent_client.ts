@@ -57,9 +57,9 @@ export class AgentClient {
     this.#endpoint = endpoint;
   }
 
-  /** @throws {BangerError} `guest_unreachable` where no answer comes in time; `corrupt_data` */
-  async health(timeoutMs: number): Promise<AgentHealth> {
-    const answer = await this.#ask("GET", "/healthz", timeoutMs, MAX_HEALTH_BYTES);
+  /** @throws {BangerError} `guest_unreachable` where no answer comes in time; `corrupt_data`; the signal's reason */
+  async health(timeoutMs: number, signal?: AbortSignal): Promise<AgentHealth> {
+    const answer = await this.#ask("GET", "/healthz", timeoutMs, MAX_HEALTH_BYTES, signal);
     return parseHealth(answer);
   }
 
@@ -75,7 +75,7 @@ export class AgentClient {
       signal?.throwIfAborted();
       const leftMs = deadlineMs - clock.monotonicMs();
       try {
-        return await this.#healthUntil(leftMs, signal);
+        return await this.health(leftMs, signal);
       } catch (failure) {
         signal?.throwIfAborted();
         const isAway = failure instanceof BangerError && failure.code === "guest_unreachable";
@@ -190,11 +190,6 @@ export class AgentClient {
   async openBytes(target: string): Promise<{ stream: GuestStream; body: Body; fields: Fields }> {
     const { stream, head: { fields } } = await this.#stream("POST", target, new Uint8Array(0));
     return { stream, body: bodyOf(fields, stream.reader), fields };
-  }
-
-  async #healthUntil(timeoutMs: number, signal: AbortSignal | undefined): Promise<AgentHealth> {
-    const answer = await this.#ask("GET", "/healthz", timeoutMs, MAX_HEALTH_BYTES, signal);
-    return parseHealth(answer);
   }
 
   /** One request, one whole answer. */

@@ -67,7 +67,7 @@ for (const [what, observation, kind, reason] of VERDICTS) {
   });
 }
 
-/** A clock that only sleeping moves. */
+/** A clock that only sleeping moves, once nothing else can go on without it. */
 function manualClock(): Clock & { nowMs: number } {
   return {
     nowMs: 0,
@@ -77,10 +77,10 @@ function manualClock(): Clock & { nowMs: number } {
     monotonicMs() {
       return this.nowMs;
     },
-    sleep(ms, signal) {
+    async sleep(ms, signal) {
+      for (let turn = 0; turn < 20; turn++) await Promise.resolve();
       signal?.throwIfAborted();
       this.nowMs += ms;
-      return Promise.resolve();
     },
   };
 }
@@ -91,11 +91,13 @@ interface Script {
   readonly agentAtMs?: number;
   readonly diesAtMs?: number;
   readonly cpuShare?: number;
+  /** A try waits until the agent is up. */
+  readonly isPatient?: boolean;
 }
 
 function play(script: Script, { signal, askFrom }: Pick<BootWatch, "signal" | "askFrom"> = {}) {
   const clock = manualClock();
-  const asked = { console: 0, agent: 0 };
+  const asked = { console: 0, agent: 0, givenUp: 0 };
   const reached = (atMs: number | undefined) => atMs !== undefined && clock.nowMs >= atMs;
   const outcome = watchBoot({ clock }, {
     machine: {
@@ -109,9 +111,11 @@ function play(script: Script, { signal, askFrom }: Pick<BootWatch, "signal" | "a
       if (reached(script.handsOverAtMs)) lines.push(`${HANDOVER_MARKER} to /sbin/init (systemd)`);
       return Promise.resolve(lines.join("\r\n"));
     },
-    isAgentUp: () => {
+    isAgentUp: async (signal) => {
       asked.agent++;
-      return Promise.resolve(reached(script.agentAtMs));
+      while (script.isPatient && !reached(script.agentAtMs) && !signal.aborted) await Promise.resolve();
+      if (signal.aborted) asked.givenUp++;
+      return reached(script.agentAtMs);
     },
     ...(signal ? { signal } : {}),
     ...(askFrom ? { askFrom } : {}),
@@ -132,6 +136,25 @@ Deno.test("watchBoot() asks no agent before the console says what it waits for",
   assert.deepEqual(await outcome, { kind: "up", elapsedMs: 9000, markerSeenMs: 2000 });
   assert.equal(asked.console, 121);
   assert.equal(asked.agent, 61);
+});
+
+Deno.test("watchBoot() asks an agent that takes its time once", async () => {
+  const { asked, outcome } = play({ markerAtMs: 2000, agentAtMs: 60_000, isPatient: true });
+  assert.deepEqual(await outcome, { kind: "up", elapsedMs: 60_000, markerSeenMs: 2000 });
+  assert.equal(asked.agent, 1);
+});
+
+Deno.test("watchBoot() notices the end of a machine whose agent it waits for, and asks no more", async () => {
+  const { clock, asked, outcome } = play({ markerAtMs: 2000, diesAtMs: 7000, isPatient: true });
+  assert.equal((await outcome).kind, "dead");
+  assert.equal(clock.nowMs, 7000);
+  for (let turn = 0; turn < 20; turn++) await Promise.resolve();
+  assert.deepEqual([asked.agent, asked.givenUp], [1, 1]);
+});
+
+Deno.test("watchBoot() finds a guest that hangs while its agent is asked", async () => {
+  const { outcome } = play({ markerAtMs: 2000, cpuShare: 1, isPatient: true });
+  assert.equal((await outcome).kind, "hung");
 });
 
 Deno.test("watchBoot() finds a spinning kernel by its CPU time", async () => {
