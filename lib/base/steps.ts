@@ -10,6 +10,18 @@ export type Step = <T>(
 ) => Promise<T>;
 
 /**
+ * Waits for what runs side by side, each to its end: what follows a failure, such as an undo, finds nothing under way.
+ *
+ * @throws the failure of the first of them that failed, in the order in which they are given
+ */
+export async function allEnded<T extends readonly unknown[]>(
+  ...running: { readonly [K in keyof T]: Promise<T[K]> }
+): Promise<T> {
+  await Promise.allSettled(running);
+  return await Promise.all(running) as unknown as T;
+}
+
+/**
  * Runs `body`; on failure, undoes finished steps newest first, then rethrows that failure.
  *
  * For effects that survive success. What ends with its scope uses `await using` instead.

@@ -34,6 +34,13 @@ export interface BootParts {
   readonly image: ImageRecord;
   readonly kernel: Kernel;
   readonly vmm: ChosenDriver;
+  /** Where it was begun already. */
+  readonly begun?: BegunLaunch | undefined;
+}
+
+/** What of a launch needs no disks. */
+export interface BegunLaunch {
+  readonly relay?: SpawnedRelay;
 }
 
 /**
@@ -54,7 +61,9 @@ export async function bootMachine(
   const synced = await collectSyncedFiles(host.files, (await deps.settings()).fileSync);
   for (const note of synced.notes) progress.note(note);
   for (let attempt = 1;; attempt++) {
-    const booted = await launch(deps, vm, { ...parts, syncedFiles: synced.entries }, onLaunched, signal);
+    const begun = attempt === 1 ? parts.begun : undefined;
+    const launchParts = { ...parts, begun, syncedFiles: synced.entries };
+    const booted = await launch(deps, vm, launchParts, onLaunched, signal);
     progress.stage(attempt === 1 ? "booting" : "booting again");
     const outcome = await watchOrStop(deps, vm, booted, signal);
     if (outcome === "up") return booted;
@@ -86,7 +95,7 @@ async function watchOrStop(
     const outcome = await watchBoot(host, {
       machine: booted.machine,
       readConsole: () => readBootConsole(host.files, consoleLog),
-      isAgentUp: () => guest.isUp(booted.machine.endpoint),
+      isAgentUp: (signal) => guest.isUp(booted.machine.endpoint, signal),
       // vhost-device-vsock 0.3.0 ends its worker, for good, at a connection that comes while the guest's driver
       // sets its queues up: memory known, queues not ready yet.
       askFrom: vm.spec.transport === "vhost-device-vsock" ? HANDOVER_MARKER : BOOT_MARKER,
@@ -99,6 +108,38 @@ async function watchOrStop(
   }
 }
 
+/**
+ * Begins the launch of a VM whose directory is there: a relay takes longest to start of all that a machine needs. The
+ * VM's removal ends it, too, where nothing comes of it.
+ */
+export async function beginLaunch(
+  deps: VmDeps,
+  vm: Vm,
+  { driver }: ChosenDriver,
+): Promise<BegunLaunch> {
+  const { host, paths } = deps;
+  const { runtime, consoleLog, relayLog } = vmPaths(paths, vm.id);
+  return await withRollback(async (step) => {
+    await step("runtime directory", async () => {
+      await host.files.remove(runtime);
+      await host.files.makeDirectory(runtime, 0o700);
+    }, () => host.files.remove(runtime));
+    await beginConsole(host.files, consoleLog);
+    await boundLog(host.files, relayLog);
+    // Firecracker writes its console itself, and its vsock needs nobody in between; its network does, once it runs.
+    return driver.name === "qemu" ? { relay: await spawnRelay(deps, vm) } : {};
+  }, logFailedUndo(deps, vm));
+}
+
+function logFailedUndo({ host }: VmDeps, { name }: Vm) {
+  return (step: string, reason: unknown) => host.log("warn", "undo failed", { vm: name, step, reason });
+}
+
+async function undoBegun({ host, paths }: VmDeps, vm: Vm, { relay }: BegunLaunch): Promise<void> {
+  await stopProcess(host.processes, relay?.process);
+  await host.files.remove(vmPaths(paths, vm.id).runtime);
+}
+
 async function launch(
   deps: VmDeps,
   vm: Vm,
@@ -108,22 +149,10 @@ async function launch(
 ): Promise<Booted> {
   const { host, paths } = deps;
   const { driver, why } = parts.vmm;
-  const { runtime, relayLog } = vmPaths(paths, vm.id);
-  const undoFailed = (step: string, reason: unknown) =>
-    host.log("warn", "undo failed", { vm: vm.name, step, reason });
   return await withRollback(async (step) => {
+    const begin = async () => parts.begun ?? await beginLaunch(deps, vm, parts.vmm);
+    const { relay } = await step("beginning", begin, (begun) => undoBegun(deps, vm, begun));
     signal.throwIfAborted();
-    await step("runtime directory", async () => {
-      await host.files.remove(runtime);
-      await host.files.makeDirectory(runtime, 0o700);
-    }, () => host.files.remove(runtime));
-    await beginConsole(host.files, vmPaths(paths, vm.id).consoleLog);
-    await boundLog(host.files, relayLog);
-    // Firecracker writes its console itself, and its vsock needs nobody in between; its network does, once it runs.
-    // It starts while the rest is made.
-    const before = driver.name === "qemu"
-      ? await step("relay", () => spawnRelay(deps, vm), ({ relay }) => stopProcess(host.processes, relay))
-      : undefined;
     await writeConfigDisk(host.files, paths, vm, parts.image, parts.syncedFiles);
     const root = await step(
       "root disk",
@@ -134,9 +163,9 @@ async function launch(
     const network = { ...(tap === undefined ? {} : { tap }) };
     const spec = machineSpec(deps, vm, { kernel: parts.kernel, root, driver: driver.name, ...network });
     // QEMU connects to it when it starts.
-    if (before) await untilRelayServes(deps, vm, before);
+    if (relay) await untilRelayServes(deps, vm, relay);
     const machine = await step("machine", () => driver.launch(spec, signal), (machine) => machine.kill());
-    const state = { record: machine.record, relay: before?.relay, why };
+    const state = { record: machine.record, relay: relay?.process, why };
     onLaunched(state);
     if (driver.name === "qemu" || vm.spec.network === "none") return { machine, state };
     const after = await step(
@@ -146,7 +175,7 @@ async function launch(
     );
     onLaunched({ ...state, relay: after });
     return { machine, state: { ...state, relay: after } };
-  }, undoFailed);
+  }, logFailedUndo(deps, vm));
 }
 
 /** A VM that lives for years starts often: of what its relays said before, one file is enough. */
@@ -163,11 +192,11 @@ async function boundLog(files: Files, path: string): Promise<void> {
 export async function startRelay(deps: VmDeps, vm: Vm, machine?: MachineRecord): Promise<ProcessIdentity> {
   const spawned = await spawnRelay(deps, vm, machine);
   await untilRelayServes(deps, vm, spawned);
-  return spawned.relay;
+  return spawned.process;
 }
 
 interface SpawnedRelay {
-  readonly relay: ProcessIdentity;
+  readonly process: ProcessIdentity;
   /** A socket that is there once it listens on all of them. */
   readonly ready: string;
 }
@@ -189,16 +218,16 @@ async function spawnRelay(deps: VmDeps, vm: Vm, machine?: MachineRecord): Promis
   if (carries === "network-only") await host.sockets.removeStaleSocket(ready); // of a relay before
   await writeSettings(deps, vm, machine);
   const command = deps.relayCommand({ runtimeDirectory: runtime, consoleLogPath: consoleLog, carries });
-  return { relay: await host.processes.startDetached(command, relayLog), ready };
+  return { process: await host.processes.startDetached(command, relayLog), ready };
 }
 
 /** Ends it where it does not come to that. */
-async function untilRelayServes(deps: VmDeps, vm: Vm, { relay, ready }: SpawnedRelay): Promise<void> {
+async function untilRelayServes(deps: VmDeps, vm: Vm, { process, ready }: SpawnedRelay): Promise<void> {
   const { host, paths } = deps;
   const deadlineMs = host.clock.monotonicMs() + RELAY_READY_TIMEOUT_MS;
   while (!(await host.files.stat(ready))) {
-    if (host.clock.monotonicMs() > deadlineMs || !(await host.processes.isAlive(relay))) {
-      await stopProcess(host.processes, relay);
+    if (host.clock.monotonicMs() > deadlineMs || !(await host.processes.isAlive(process))) {
+      await stopProcess(host.processes, process);
       const { relayLog } = vmPaths(paths, vm.id);
       throw new BangerError("internal", `Cannot start the relay of VM ${vm.name}`, `See ${relayLog}`);
     }

@@ -3,14 +3,14 @@ import type { Progress } from "../base/host.ts";
 import { inventVmName, parseVmName, type VmId, type VmName } from "../base/names.ts";
 import { eitherSignal } from "../base/signals.ts";
 import { wrongState } from "../base/states.ts";
-import { withRollback } from "../base/steps.ts";
+import { allEnded, withRollback } from "../base/steps.ts";
 import { formatDuration } from "../base/units.ts";
 import { VM_DEFAULTS } from "../base/vm_defaults.ts";
 import { vmPaths } from "../store/paths.ts";
 import type { RootDiskMode, Vm, VmRecord, VmSpec } from "../store/records.ts";
 import type { Machine } from "../vmm/driver.ts";
 import type { ChosenDriver } from "../vmm/drivers.ts";
-import { type Booted, bootMachine, stopMachine } from "./boot.ts";
+import { beginLaunch, type BegunLaunch, type Booted, bootMachine, stopMachine } from "./boot.ts";
 import { makeHostKey } from "./config_disk.ts";
 import { type CreateOptions, specOf } from "./create_options.ts";
 import type { VmDeps } from "./deps.ts";
@@ -75,7 +75,7 @@ export class VmService {
     await this.#requireSpace("create a VM", paths.vmsDirectory);
     const { progress, signal } = work;
     // Before anything is fetched for a machine that could not run.
-    const { driver } = await this.#chooseDriver(
+    const vmm = await this.#chooseDriver(
       { network: options.network ?? VM_DEFAULTS.network, ...(options.vmm ? { vmm: options.vmm } : {}) },
       options.rootDisk,
     );
@@ -89,7 +89,7 @@ export class VmService {
     work.signal.throwIfAborted();
     work.progress.stage("making disks");
     const spec = specOf(options, image.name, kernel.name);
-    const rootDisk = { mode: options.rootDisk, needsRaw: driver.name === "firecracker" };
+    const rootDisk = { mode: options.rootDisk, needsRaw: vmm.driver.name === "firecracker" };
     const undoFailed = (step: string, reason: unknown) => host.log("error", "undo failed", { step, reason });
     return await withRollback(async (step) => {
       const reserved = await step(
@@ -98,9 +98,13 @@ export class VmService {
         (vm) => this.#discard(vm.id),
       );
       await this.queues.run(reserved.id, async () => {
-        const isStarted = options.start !== false;
-        await this.#makeFiles(reserved, rootDisk, isStarted ? { isUnannounced: true } : {}, work.signal);
-        if (isStarted) await this.#start(reserved.id, work);
+        await host.files.makeDirectory(vmPaths(paths, reserved.id).directory, 0o700);
+        if (options.start === false) return await this.#makeFiles(reserved, rootDisk, {}, signal);
+        await assertPublishable(this.#deps, reserved);
+        // Its relay starts while its disks are made.
+        const begun = await beginLaunch(this.#deps, reserved, vmm);
+        await this.#makeFiles(reserved, rootDisk, { isUnannounced: true }, signal);
+        await this.#start(reserved.id, work, { vmm, begun });
       });
       return reserved.name;
     }, undoFailed);
@@ -262,12 +266,12 @@ export class VmService {
     if (!image) {
       throw new BangerError("not_found", `Cannot create VM ${vm.name}: its image was removed meanwhile`);
     }
-    const { directory, events: eventsPath } = vmPaths(paths, vm.id);
-    await host.files.makeDirectory(directory, 0o700);
-    const rootDisk = await makeRootDisk(host, paths, image, vm.id, wishes);
-    await makeWorkDisk(host.files, paths, image, vm.id, vm.spec.workDiskBytes);
-    await makeHostKey(host.files, paths, vm);
-    await events.add(eventsPath, "created", `from image ${image.name}`);
+    const [rootDisk] = await allEnded(
+      makeRootDisk(host, paths, image, vm.id, wishes),
+      makeWorkDisk(host.files, paths, image, vm.id, vm.spec.workDiskBytes),
+      makeHostKey(host.files, paths, vm),
+    );
+    await events.add(vmPaths(paths, vm.id).events, "created", `from image ${image.name}`);
     signal.throwIfAborted();
     store.vms.transition("create", vm.id, "stopped", { record: { ...rootDisk, ...more } });
   }
@@ -282,7 +286,8 @@ export class VmService {
     });
   }
 
-  async #start(id: VmId, work: Work): Promise<void> {
+  /** @param created by it, already: the ports that it publishes were free, and its launch has begun */
+  async #start(id: VmId, work: Work, created?: { vmm: ChosenDriver; begun: BegunLaunch }): Promise<void> {
     const { store, host, paths, events } = this.#deps;
     const vm = store.vms.get(id);
     if (vm.state !== "stopped") throw wrongState("start", vm.name, vm.state);
@@ -294,9 +299,9 @@ export class VmService {
       );
     }
     await this.#requireSpace(`start VM ${vm.name}`, vmPaths(paths, id).directory);
-    await assertPublishable(this.#deps, vm);
+    if (!created) await assertPublishable(this.#deps, vm);
     const kernel = await kernelToBoot(this.#deps, vm, work);
-    const vmm = await this.#chooseDriver(vm.spec, vm.rootDisk);
+    const vmm = created?.vmm ?? await this.#chooseDriver(vm.spec, vm.rootDisk);
     work.progress.stage("starting");
     store.vms.transition("start", id, "starting");
     let booted: Booted | undefined;
@@ -307,7 +312,8 @@ export class VmService {
       this.#boots.set(id, killed);
       using either = eitherSignal(work.signal, killed.signal);
       const { signal } = either;
-      booted = await bootMachine(this.#deps, vm, { image, kernel, vmm }, onLaunched, { ...work, signal });
+      const parts = { image, kernel, vmm, begun: created?.begun };
+      booted = await bootMachine(this.#deps, vm, parts, onLaunched, { ...work, signal });
       const { cpus, memoryMib, kernelName } = vm.spec;
       store.vms.transition("start", id, "running", {
         record: {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { BangerError, firstFailure } from "../../../lib/base/errors.ts";
 import { mayBecome, TRANSITIONS, type VmState, wrongState } from "../../../lib/base/states.ts";
-import { withRollback } from "../../../lib/base/steps.ts";
+import { allEnded, withRollback } from "../../../lib/base/steps.ts";
 
 const STEPS = ["a", "b", "c", "d"];
 
@@ -81,4 +81,24 @@ Deno.test("an error body from outside is taken only where it is one", () => {
   ) {
     assert.equal(BangerError.fromBody(body, "z").code, "internal");
   }
+});
+
+Deno.test("allEnded() gives what each came to, in the order in which they were given", async () => {
+  const slow = new Promise<string>((resolve) => setTimeout(() => resolve("slow"), 5));
+  assert.deepEqual(await allEnded(slow, Promise.resolve(2)), ["slow", 2]);
+});
+
+Deno.test("allEnded() waits for the others where one fails, and tells the first failure in their order", async () => {
+  const ended: string[] = [];
+  const ends = (name: string, ms: number, failure?: Error) =>
+    new Promise<void>((resolve, reject) =>
+      setTimeout(() => {
+        ended.push(name);
+        failure ? reject(failure) : resolve();
+      }, ms)
+    );
+  const [first, second] = [new Error("first"), new Error("second")];
+  const all = allEnded(ends("a", 15), ends("b", 10, first), ends("c", 1, second));
+  await assert.rejects(all, (thrown) => thrown === first);
+  assert.deepEqual(ended, ["c", "b", "a"]);
 });
