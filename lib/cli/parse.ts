@@ -17,7 +17,7 @@ export function parseCommandLine(args: readonly string[]): Parsed {
   const trailing = separator < 0 ? undefined : args.slice(separator + 1);
   let parsed: Parsed | undefined;
   let text = "";
-  const program = buildProgram((command, input) => {
+  const program = buildProgram(own, (command, input) => {
     parsed = trailing !== undefined && command.trailing === undefined
       ? refuseTrailing(command)
       : { kind: "run", command, input: trailing === undefined ? input : { ...input, trailing } };
@@ -39,7 +39,14 @@ function refuseTrailing(command: Command): Parsed {
   return { kind: "text", text, exitCode: USAGE_EXIT_CODE };
 }
 
+/** Every way to say a command, the proper one first. */
+function pathsOf(command: Command): readonly (readonly string[])[] {
+  return [command.path, ...(command.aliases ?? [])];
+}
+
+/** @param words of the command line: where they begin with a command's path, the others need not be described */
 function buildProgram(
+  words: readonly string[],
   chosen: (command: Command, input: Input) => void,
   write: (text: string) => void,
 ): Commander {
@@ -47,16 +54,21 @@ function buildProgram(
     .description("Real Linux virtual machines from any image, in one command and without root");
   const nouns = new Map<string, Commander>();
   for (const [path, summary] of Object.entries(NOUNS)) {
-    const words = path.split(" ");
-    const parent = nouns.get(words.slice(0, -1).join(" ")) ?? program;
-    nouns.set(path, configured(parent.command(words.at(-1)!), write).description(summary));
+    const names = path.split(" ");
+    const parent = nouns.get(names.slice(0, -1).join(" ")) ?? program;
+    nouns.set(path, configured(parent.command(names.at(-1)!), write).description(summary));
   }
+  const meant = COMMANDS.filter((command) =>
+    pathsOf(command).some((path) => path.every((word, at) => words[at] === word))
+  );
   for (const command of COMMANDS) {
-    for (const [index, path] of [command.path, ...(command.aliases ?? [])].entries()) {
+    const isDescribed = meant.length === 0 || meant.includes(command);
+    for (const [index, path] of pathsOf(command).entries()) {
       const name = path.at(-1)!;
       const parent = path.length > 1 ? nouns.get(path.slice(0, -1).join(" "))! : program;
       const isHidden = command.hidden === true || (index > 0 && path.length > 1);
-      describe(configured(parent.command(name, { hidden: isHidden }), write), command, chosen);
+      const commander = parent.command(name, { hidden: isHidden });
+      if (isDescribed) describe(configured(commander, write), command, chosen);
     }
   }
   return program;

@@ -96,7 +96,7 @@ export const boot: Benchmark = {
   summary:
     "`banger vm create` to the first answer of the agent, against a bare QEMU with the same kernel, initramfs and disks",
   maxRatio: 1.1,
-  runs: 5,
+  runs: 9,
   async prepare() {
     const directory = await Deno.makeTempDir({ prefix: "banger-bench-" });
     const machine = await recordMachine(VM, directory);
