@@ -96,9 +96,7 @@ async function watchOrStop(
       machine: booted.machine,
       readConsole: () => readBootConsole(host.files, consoleLog),
       isAgentUp: (signal) => guest.isUp(booted.machine.endpoint, signal),
-      // vhost-device-vsock 0.3.0 ends its worker, for good, at a connection that comes while the guest's driver
-      // sets its queues up: memory known, queues not ready yet.
-      askFrom: vm.spec.transport === "vhost-device-vsock" ? HANDOVER_MARKER : BOOT_MARKER,
+      askFrom: askFrom(vm, booted),
       signal,
     });
     return outcome.kind === "up" ? "up" : { reason: outcome.reason };
@@ -106,6 +104,15 @@ async function watchOrStop(
     await stopMachine(deps, vm, booted);
     throw thrown;
   }
+}
+
+/** What a machine's console says before somebody may knock at its agent's door. */
+function askFrom({ spec }: Vm, { machine }: Booted): string {
+  // vhost-device-vsock 0.3.0 ends its worker, for good, at a connection that comes while the guest's driver sets its
+  // queues up: memory known, queues not ready yet.
+  if (spec.transport === "vhost-device-vsock") return HANDOVER_MARKER;
+  // The relay keeps a request until the guest takes it; elsewhere it would be refused, again and again.
+  return machine.record.driver === "qemu" && spec.transport === "virtio-serial" ? "" : BOOT_MARKER;
 }
 
 /**

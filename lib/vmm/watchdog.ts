@@ -106,9 +106,9 @@ export type BootOutcome =
 
 export interface BootWatch {
   readonly machine: Pick<Machine, "cpuTimeMs">;
-  /** The console's text so far. Not asked any more once the agent may be asked. */
+  /** The console's text so far. Not asked any more once the marker was seen and the agent may be asked. */
   readConsole(): Promise<string>;
-  /** What stands on the console before the agent may be asked; default: the marker. */
+  /** What stands on the console before the agent may be asked; default: the marker; "": it may be from the start. */
   readonly askFrom?: string;
   /**
    * One try, which may wait for its answer: the boot is watched meanwhile. A failure to reach the agent is `false`, not
@@ -196,10 +196,10 @@ export async function watchBoot(
   const history = new CpuHistory(limits.restWallMs);
   let marker: BootObservation["marker"];
   using asking = new Asking(clock, watch);
-  let mayAsk = false;
+  let mayAsk = watch.askFrom === "";
   for (;;) {
     watch.signal?.throwIfAborted();
-    const text: string = mayAsk ? "" : await watch.readConsole();
+    const text: string = mayAsk && marker ? "" : await watch.readConsole();
     const cpuTimeMs = await watch.machine.cpuTimeMs();
     const elapsedMs = clock.monotonicMs() - startMs;
     if (text.includes(BOOT_MARKER)) marker ??= { seenMs: elapsedMs, cpuTimeMs: cpuTimeMs ?? 0 };

@@ -118,7 +118,7 @@ function play(script: Script, { signal, askFrom }: Pick<BootWatch, "signal" | "a
       return reached(script.agentAtMs);
     },
     ...(signal ? { signal } : {}),
-    ...(askFrom ? { askFrom } : {}),
+    ...(askFrom === undefined ? {} : { askFrom }),
   });
   return { clock, asked, outcome };
 }
@@ -136,6 +136,13 @@ Deno.test("watchBoot() asks no agent before the console says what it waits for",
   assert.deepEqual(await outcome, { kind: "up", elapsedMs: 9000, markerSeenMs: 2000 });
   assert.equal(asked.console, 121);
   assert.equal(asked.agent, 61);
+});
+
+Deno.test("watchBoot() asks at once where it may, and reads the console until the marker", async () => {
+  const script = { markerAtMs: 2000, agentAtMs: 9000, isPatient: true };
+  const { asked, outcome } = play(script, { askFrom: "" });
+  assert.deepEqual(await outcome, { kind: "up", elapsedMs: 9000, markerSeenMs: 2000 });
+  assert.deepEqual([asked.agent, asked.console], [1, 9]);
 });
 
 Deno.test("watchBoot() asks an agent that takes its time once", async () => {
