@@ -6,10 +6,10 @@
 import { takeBuildStamp } from "./lib/base/build.ts";
 import type { Self } from "./lib/daemon/daemon_main.ts";
 
+// Bundles of their own lie beside the one that this becomes: see scripts/permissions.ts.
 const [role] = takeBuildStamp(Deno.args).args;
 if (role === "relay" || role === "offer-frames") {
-  // A bundle beside the one that this becomes.
-  await import(new URL("./relay.js", import.meta.url).href);
+  await import(new URL("./relay/relay_program.js", import.meta.url).href);
 }
 
 const { runProgram } = await import("./lib/sys/program.ts");
@@ -19,8 +19,7 @@ await runProgram(async ({ host, build, args, executable, onSignal }) => {
     uid: Deno.uid() ?? 0,
     executable,
     architecture: Deno.build.arch,
-    // Beside the bundle that this becomes: inside the executable.
-    decompressWorkerUrl: new URL("./decompress_worker.js", import.meta.url).href,
+    decompressWorkerUrl: new URL("./decompress_worker/decompress_worker.js", import.meta.url).href,
     environment: (name) => Deno.env.get(name),
     onSignal,
   } satisfies Self;

@@ -75,7 +75,7 @@ async function main(socketPath: string, readyPath: string | undefined): Promise<
 
 /** A bundle beside this one, inside the executable; see `scripts/permissions.ts`. */
 const loadSshServer: LoadSshServer = async () =>
-  await import(new URL("./ssh_server.js", import.meta.url).href);
+  await import(new URL("./ssh_server/server.js", import.meta.url).href);
 
 /** @param ready by then its module is loaded, which on a crowded host may take longer than it is looked for */
 async function serveSerialPort(

@@ -74,11 +74,15 @@ export async function stampOfCheckout(): Promise<BuildStamp> {
  */
 async function bundle({ name, entry, workers }: Executable): Promise<void> {
   const directory = `${root}build/${name}`;
-  const run = (...args: string[]) => output(Deno.execPath(), ["bundle", "--quiet", "--frozen", ...args]);
-  await run("--code-splitting", "--outdir", directory, entry);
-  for (const [target, source] of Object.entries(workers ?? {})) {
-    await run("--output", `${directory}/${target}`, source);
+  for (const [outdir, source] of [[directory, entry], ...workersIn(directory, workers)] as const) {
+    const how = ["--quiet", "--frozen", "--code-splitting", "--outdir", outdir];
+    await output(Deno.execPath(), ["bundle", ...how, source]);
   }
+}
+
+/** Where each worker's files go, and what it is bundled from. */
+function workersIn(directory: string, workers: Executable["workers"]): [directory: string, source: string][] {
+  return Object.entries(workers ?? {}).map(([name, source]) => [`${directory}/${name}`, source]);
 }
 
 /** The first file of an executable, as `bundle` names it. */
@@ -99,15 +103,10 @@ export async function compileAll(
   await Deno.mkdir(`${directory}/bin`, { recursive: true });
   for (const executable of EXECUTABLES) {
     const { name } = executable;
-    if (directory !== `${root}build`) await copyFiles(`${root}build/${name}`, `${directory}/${name}`);
+    if (directory !== `${root}build`) await output("cp", ["-r", `${root}build/${name}`, directory]);
     await compile(executable, directory, stamp, architecture);
     if (name !== "banger") await cutTail(directory, name);
   }
-}
-
-async function copyFiles(from: string, to: string): Promise<void> {
-  await Deno.mkdir(to, { recursive: true });
-  for await (const { name } of Deno.readDir(from)) await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
 }
 
 async function compile(
@@ -129,9 +128,9 @@ async function compile(
     "--no-remote",
     ...["--target", ARCHITECTURES[architecture].compileTarget],
     ...executable.flags,
-    ...Object.keys(executable.workers ?? {}).flatMap((
-      name,
-    ) => ["--include", `${directory}/${executable.name}/${name}`]),
+    ...workersIn(`${directory}/${executable.name}`, executable.workers).flatMap((
+      [path],
+    ) => ["--include", path]),
     ...(executable.carriesCompanions ? ["--include", `${directory}/companions`] : []),
     "--output",
     `${directory}/bin/${executable.name}`,

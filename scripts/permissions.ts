@@ -26,7 +26,7 @@ export interface Executable {
   readonly name: "banger" | "bangerd" | "banger-vsock-agent";
   readonly entry: string;
   readonly flags: readonly string[];
-  /** Bundled on their own and put inside, by the name of their bundle: what no static import reaches. */
+  /** Bundled on their own, into a directory of that name, and put inside: what no import reaches. */
   readonly workers?: Readonly<Record<string, string>>;
   /** Whether the tails of the others go into it. */
   readonly carriesCompanions: boolean;
@@ -47,7 +47,7 @@ export const EXECUTABLES: readonly Executable[] = [
       "--allow-write",
       "--unstable-vsock",
     ],
-    workers: { "ssh_server.js": "agent/ssh/server.ts" },
+    workers: { ssh_server: "agent/ssh/server.ts" },
     carriesCompanions: false,
   },
   {
@@ -83,8 +83,8 @@ export const EXECUTABLES: readonly Executable[] = [
       "--unstable-net",
     ],
     workers: {
-      "relay.js": "lib/daemon/relay_program.ts",
-      "decompress_worker.js": "lib/oci/compression/decompress_worker.ts",
+      relay: "lib/daemon/relay_program.ts",
+      decompress_worker: "lib/oci/compression/decompress_worker.ts",
     },
     carriesCompanions: false,
   },

@@ -31,15 +31,23 @@ export async function relayMain(
   const sockets = runtimeSockets(directory.slice(0, -1));
   const stop = new AbortController();
   onSignal("SIGTERM", () => stop.abort());
-  const network = carryNetwork(host, directory.slice(0, -1), self, stop.signal);
-  if (mode === "network-only") return await network;
-  await runRelay(host, {
-    consoleSocketPath: sockets.console,
-    ...(mode === "serial" ? { serialSocketPath: sockets.serial } : {}),
-    hybridSocketPath: sockets.agent,
-    consoleLogPath,
-    consoleLogMaxBytes: CONSOLE_LOG_MAX_BYTES,
-  }, stop.signal);
+  const carry = () => carryNetwork(host, directory.slice(0, -1), self, stop.signal);
+  if (mode === "network-only") return await carry();
+  let network: Promise<void> | undefined;
+  // The machine is started once the sockets are there; whoever serves its network may be loaded meanwhile.
+  const onReady = () => void (network = carry());
+  await runRelay(
+    host,
+    {
+      consoleSocketPath: sockets.console,
+      ...(mode === "serial" ? { serialSocketPath: sockets.serial } : {}),
+      hybridSocketPath: sockets.agent,
+      consoleLogPath,
+      consoleLogMaxBytes: CONSOLE_LOG_MAX_BYTES,
+    },
+    stop.signal,
+    onReady,
+  );
   stop.abort();
   await network;
 }
