@@ -138,6 +138,12 @@ export async function beginLaunch(
   }, logFailedUndo(deps, vm));
 }
 
+/** The one that was begun, unless the disks took so long to make that its relay has given up. */
+async function begunLaunch(deps: VmDeps, vm: Vm, { begun, vmm }: BootParts): Promise<BegunLaunch> {
+  const isThere = begun && (!begun.relay || await deps.host.processes.isAlive(begun.relay.process));
+  return isThere ? begun : await beginLaunch(deps, vm, vmm);
+}
+
 function logFailedUndo({ host }: VmDeps, { name }: Vm) {
   return (step: string, reason: unknown) => host.log("warn", "undo failed", { vm: name, step, reason });
 }
@@ -157,8 +163,11 @@ async function launch(
   const { host, paths } = deps;
   const { driver, why } = parts.vmm;
   return await withRollback(async (step) => {
-    const begin = async () => parts.begun ?? await beginLaunch(deps, vm, parts.vmm);
-    const { relay } = await step("beginning", begin, (begun) => undoBegun(deps, vm, begun));
+    const { relay } = await step(
+      "beginning",
+      () => begunLaunch(deps, vm, parts),
+      (begun) => undoBegun(deps, vm, begun),
+    );
     signal.throwIfAborted();
     await writeConfigDisk(host.files, paths, vm, parts.image, parts.syncedFiles);
     const root = await step(
