@@ -22,8 +22,9 @@ else exit ${NO_SUCH_SOURCE}; fi
 
 /**
  * $1 where to, $2 the archive's one name at the top, $3 tree, contents or stream, $4 the source's kind, $5 an option
- * of tar. What is new comes into place by a rename, once its last byte is there; a directory that is there already
- * is filled. Whoever cuts this off ends it by a signal, and what was staged goes.
+ * of tar, $6 a word that nobody else has: the name of what is staged must be known before it is made, or a signal in
+ * between leaves it. What is new comes into place by a rename, once its last byte is there; a directory that is there
+ * already is filled. Whoever cuts this off ends it by a signal, and what was staged goes.
  */
 const RECEIVE = `
 b=${BUSYBOX}
@@ -48,9 +49,10 @@ else
 fi
 parent=$($b dirname "$target")
 [ -d "$parent" ] || exit ${NO_SUCH_DIRECTORY}
-stage=$($b mktemp -d "$parent/.banger-cp.XXXXXX") || exit ${NOT_WRITABLE}
+stage=$parent/.banger-cp.$6
 trap '$b rm -rf "$stage"' EXIT
 trap 'exit 143' HUP INT TERM
+$b mkdir -m 700 "$stage" || exit ${NOT_WRITABLE}
 $b mkdir "$stage/tree"
 $b tar -x $5 -f - -C "$stage/tree"
 if [ "$3" = contents ]; then
@@ -133,7 +135,8 @@ export async function receiveInGuest(
   stdin: AsyncIterable<Uint8Array>,
 ): Promise<void> {
   const option = source.keepsOwners ? "--numeric-owner" : "-o";
-  const argv = [BUSYBOX, "sh", "-c", RECEIVE, "sh", path, source.name, source.how, source.kind, option];
+  const word = crypto.randomUUID().slice(0, 8);
+  const argv = [BUSYBOX, "sh", "-c", RECEIVE, "sh", path, source.name, source.how, source.kind, option, word];
   const { code, stderr } = await runInGuest(start, argv, { stdin });
   if (code === 0) return;
   const to = shown(vm, path);
