@@ -103,7 +103,9 @@ export async function compileAll(
   await Deno.mkdir(`${directory}/bin`, { recursive: true });
   for (const executable of EXECUTABLES) {
     const { name } = executable;
-    if (directory !== `${root}build`) await output("cp", ["-r", `${root}build/${name}`, directory]);
+    if (directory !== `${root}build`) {
+      await output("cp", ["-rT", `${root}build/${name}`, `${directory}/${name}`]);
+    }
     await compile(executable, directory, stamp, architecture);
     if (name !== "banger") await cutTail(directory, name);
   }

@@ -20,7 +20,7 @@ export const VM_LIMITS = {
   },
 } as const satisfies Record<string, Limits>;
 
-/** Of what it can be told to have one. */
+/** What a flag or a request may choose from. */
 export const VM_CHOICES = {
   network: ["user", "bridge", "none"],
   transport: ["virtio-serial", "vhost-vsock", "vhost-device-vsock"],
@@ -28,5 +28,5 @@ export const VM_CHOICES = {
   rootDisk: ["reflink", "qcow2", "dm-snapshot", "copy"],
 } as const;
 
-/** Names of environment variables: what every shell can export. Source: POSIX.1-2024, XBD 3.207, "Name" */
+/** Names of environment variables: what every shell can export. Source: POSIX, Base Definitions, "Name" */
 export const ENVIRONMENT_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;

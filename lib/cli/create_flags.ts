@@ -131,7 +131,8 @@ function oneOf<T extends string>(
 }
 
 function unusable(text: string, flag: string, why: string): BangerError {
-  return new BangerError("invalid_argument", `Cannot use ${quote(text)} for ${flag}: ${why}`);
+  const message = `Cannot use ${quote(text)} for ${flag}: ${why}`;
+  return new BangerError("invalid_argument", message, "See the usage: the same command with --help");
 }
 
 export function environmentFlag(pairs: readonly string[]): Record<string, string> | undefined {
