@@ -13,6 +13,8 @@ const OFFER_TIMEOUT_MS = 10_000;
 /** The guest's own address (lib/guest/config/config_tar.ts). */
 const GUEST_CARD = "10.0.2.15";
 const WATCH_AGAIN_MS = 500;
+/** A guest that has just come up first answers whoever waits for the machine. */
+const WATCH_AFTER_MS = 500;
 const FRAMES_AGAIN_MS = 50;
 const NAMESPACE_AGAIN_MS = 1000;
 
@@ -202,6 +204,8 @@ class NetworkRole {
     const { clock, log } = this.#host;
     while (!signal.aborted) {
       try {
+        await this.#agent.untilTaken(signal);
+        await clock.sleep(WATCH_AFTER_MS, signal);
         await this.#agent.watchPorts(({ listeners, truncated }) => {
           this.#isWatching = true;
           this.#truncated = truncated;

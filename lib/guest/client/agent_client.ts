@@ -110,6 +110,21 @@ export class AgentClient {
   }
 
   /**
+   * Returns once something in the guest takes connections. Where a relay holds them until then, that is no work for
+   * the guest.
+   *
+   * @throws {BangerError} `guest_unreachable`
+   */
+  async untilTaken(signal: AbortSignal): Promise<void> {
+    await withDeadline(this.#host.clock, ANSWER_TIMEOUT_MS, async (deadline) => {
+      using ends = eitherSignal(deadline, signal);
+      const nothing = new Uint8Array(0);
+      const stream = await openGuestStream(this.#host, this.#endpoint, AGENT_PORT, nothing, ends.signal);
+      stream.connection.close();
+    });
+  }
+
+  /**
    * Tells what listens in the guest, now and after each change, until the signal fires.
    *
    * @throws {BangerError} `guest_unreachable` where the agent goes; `corrupt_data`

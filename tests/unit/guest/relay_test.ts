@@ -1,5 +1,6 @@
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import type { Connection } from "../../../lib/base/host.ts";
+import { AgentClient } from "../../../lib/guest/client/agent_client.ts";
 import { openGuestStream } from "../../../lib/guest/client/endpoint.ts";
 import { readConsole } from "../../../lib/guest/relay/console_log.ts";
 import { type RelayOptions, runRelay } from "../../../lib/guest/relay/relay.ts";
@@ -195,6 +196,34 @@ Deno.test("a client that says nothing is closed after a while, and one that goes
     gone.close();
     equal((await readToEnd(silent)).length, 0);
     silent.close();
+  });
+});
+
+Deno.test("a client that only waits for the guest is no work for it", async () => {
+  await withRelay({}, async ({ sockets }) => {
+    const clock = fastClock;
+    const client = new AgentClient({ sockets, clock }, { kind: "hybrid", path: "/h" });
+    const waiting = client.untilTaken(never);
+    const opened: number[] = [];
+    const end = await sockets.connectUnix("/s");
+    const guest = new MuxGuest({ clock, log: () => {} }, end, (port) => {
+      opened.push(port);
+      return (stream) => void echo(stream);
+    }).run();
+    await waiting;
+    // What comes after it on the same connection has passed whatever the first one sent.
+    const seven = await openGuestStream(
+      { sockets },
+      { kind: "hybrid", path: "/h" },
+      7,
+      encoder.encode("x"),
+      never,
+    );
+    equal((await seven.reader.readSome(10))?.length, 1);
+    deepEqual(opened, [7]);
+    seven.connection.close();
+    end.close();
+    await guest;
   });
 });
 
