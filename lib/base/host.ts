@@ -58,6 +58,13 @@ export interface Files {
   ): ReadableStream<Uint8Array<ArrayBuffer>>;
   /** Temporary name, fsync, rename, fsync of the directory: readers see the old content or the new. */
   writeAtomic(path: string, content: Uint8Array | string, mode?: number): Promise<void>;
+  /**
+   * As `writeAtomic`, without waiting for the disk: a power cut may leave the file empty. For what is synced later, or
+   * is made anew.
+   */
+  replace(path: string, content: Uint8Array | string, mode?: number): Promise<void>;
+  /** fsync, of a file or of the names in a directory. */
+  sync(path: string): Promise<void>;
   /** With parents; fine if it is there. */
   makeDirectory(path: string, mode?: number): Promise<void>;
   /** Recursive; fine if it is absent. Symlinks are removed, not followed. */

@@ -47,7 +47,7 @@ export async function writeNetworkSettings(
   path: string,
   settings: NetworkSettingsFile,
 ): Promise<void> {
-  await files.writeAtomic(path, JSON.stringify(settings), 0o600);
+  await files.replace(path, JSON.stringify(settings), 0o600);
 }
 
 /** @returns undefined where the VM has no network */

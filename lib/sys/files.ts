@@ -19,6 +19,8 @@ export function systemFiles(clock: Clock): Files {
     readText: async (path, maxBytes) => new TextDecoder().decode(await readBytes(path, maxBytes)),
     readStream,
     writeAtomic,
+    replace: (path, content, mode) => replace(path, content, mode),
+    sync: (path) => attempt(`sync ${path}`, () => sync(path)),
     makeDirectory: (path, mode) => attempt(`make directory ${path}`, () => makeDirectory(path, mode)),
     remove: (path) => attempt(`remove ${path}`, () => remove(path)),
     setMode: (path, mode) => attempt(`change the mode of ${path}`, () => Deno.chmod(path, mode)),
@@ -101,22 +103,35 @@ function readStream(
   }, { highWaterMark: 1 });
 }
 
-async function writeAtomic(path: string, content: Uint8Array | string, mode = 0o600): Promise<void> {
+async function writeAtomic(path: string, content: Uint8Array | string, mode?: number): Promise<void> {
+  await replace(path, content, mode, (file) => file.sync());
+  await attempt(`write ${path}`, () => sync(dirname(path)));
+}
+
+async function replace(
+  path: string,
+  content: Uint8Array | string,
+  mode?: number,
+  settle?: (file: Deno.FsFile) => Promise<void>,
+): Promise<void> {
   const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
   const temporary = temporaryName(path, crypto.randomUUID().slice(0, 8));
   await attempt(`write ${path}`, async () => {
     try {
-      using file = await Deno.open(temporary, { write: true, createNew: true, mode });
+      using file = await Deno.open(temporary, { write: true, createNew: true, mode: mode ?? 0o600 });
       for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
-      await file.sync();
+      await settle?.(file);
       await Deno.rename(temporary, path);
     } catch (thrown) {
       await remove(temporary);
       throw thrown;
     }
-    using directory = await Deno.open(dirname(path));
-    await directory.sync();
   });
+}
+
+async function sync(path: string): Promise<void> {
+  using opened = await Deno.open(path);
+  await opened.sync();
 }
 
 async function makeDirectory(path: string, mode = 0o755): Promise<void> {

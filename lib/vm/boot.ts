@@ -21,6 +21,7 @@ import { attachRootDisk, detachRootDisk } from "./root_disk.ts";
 /** On a crowded host one boot in ten may hang (docs/vmm.md). */
 const BOOT_TRIES = 3;
 const RELAY_READY_TIMEOUT_MS = 10_000;
+const RELAY_POLL_MS = 2;
 const CONSOLE_TAIL_LINES = 15;
 const MAX_LOG_BYTES = 1024 * 1024;
 
@@ -247,7 +248,7 @@ async function untilRelayServes(deps: VmDeps, vm: Vm, { process, ready }: Spawne
       const { relayLog } = vmPaths(paths, vm.id);
       throw new BangerError("internal", `Cannot start the relay of VM ${vm.name}`, `See ${relayLog}`);
     }
-    await host.clock.sleep(5);
+    await host.clock.sleep(RELAY_POLL_MS);
   }
 }
 

@@ -22,12 +22,12 @@ export async function ensureClientKey(files: Files, paths: Paths): Promise<strin
   return (await files.readText(clientPublicKey, MAX_KEY_BYTES)).trim();
 }
 
-/** A host key for one VM, known to banger's ssh before the first connection. */
+/** A host key for one VM, known to banger's ssh before the first connection. Not synced. */
 export async function makeHostKey(files: Files, paths: Paths, vm: Vm): Promise<void> {
   const { hostKey } = vmPaths(paths, vm.id);
   const pair = generateSshKeyPair(`root@${vm.name}.vm`);
-  await files.writeAtomic(hostKey, pair.privateKey, 0o600);
-  await files.writeAtomic(`${hostKey}.pub`, `${pair.publicKey}\n`, 0o644);
+  await files.replace(hostKey, pair.privateKey, 0o600);
+  await files.replace(`${hostKey}.pub`, `${pair.publicKey}\n`, 0o644);
   await writeKnownHosts(files, paths, vm);
 }
 
@@ -47,11 +47,11 @@ export async function writeKnownHosts(
   await writeWhereOther(files, `${knownHostsDirectory}/${hostKeyAlias(name)}`, line);
 }
 
-/** Each start looks, and a write that is safe waits for the host's disk. */
+/** Each start looks: what a power cut took is written again. */
 async function writeWhereOther(files: Files, path: string, text: string): Promise<void> {
   const sizeBytes = (await files.stat(path))?.sizeBytes;
   if (sizeBytes === text.length && await files.readText(path, sizeBytes) === text) return;
-  await files.writeAtomic(path, text, 0o644);
+  await files.replace(path, text, 0o644);
 }
 
 /** Writes what the guest is told at this boot, and makes the window behind it (`guest/wire/window.ts`). */
@@ -89,7 +89,7 @@ export async function writeConfigDisk(
     syncedFiles,
   };
   const tar = buildConfigTar(boot);
-  await files.writeAtomic(configDisk, tar, 0o600);
+  await files.replace(configDisk, tar, 0o600);
   await using disk = await files.open(configDisk, { write: true });
   await disk.writeAt(encodeTrailer(crypto.randomUUID()), tar.length + WINDOW_BYTES);
 }

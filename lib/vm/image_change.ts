@@ -108,6 +108,8 @@ export class ImageChanges {
     try {
       const wishes = { mode, needsRaw: driver.name === "firecracker" };
       const root = await makeRootDisk(host, paths, image, vm.id, wishes, stem);
+      await host.files.sync(`${directory}/${root.rootDiskFile}`);
+      await host.files.sync(directory);
       signal.throwIfAborted();
       this.#commit(vm, image, root);
     } catch (thrown) {

@@ -11,7 +11,6 @@ import type { RootDiskMode, Vm, VmRecord, VmSpec } from "../store/records.ts";
 import type { Machine } from "../vmm/driver.ts";
 import type { ChosenDriver } from "../vmm/drivers.ts";
 import { beginLaunch, type BegunLaunch, type Booted, bootMachine, stopMachine } from "./boot.ts";
-import { makeHostKey } from "./config_disk.ts";
 import { type CreateOptions, specOf } from "./create_options.ts";
 import type { VmDeps } from "./deps.ts";
 import { kernelToBoot, requireKernel } from "./kernel_use.ts";
@@ -20,7 +19,6 @@ import { assertPublishable, networkMode } from "./network.ts";
 import { VmQueues } from "./queue.ts";
 import { isFullDisk, nameTaken, removesRunning } from "./refusals.ts";
 import { finishRemoval, stopUnrecordedProcesses } from "./residue.ts";
-import { makeRootDisk, type RootDiskWishes } from "./root_disk.ts";
 import { RunningMachines } from "./running.ts";
 import {
   changeSettings,
@@ -31,7 +29,7 @@ import {
 } from "./settings.ts";
 import { Trash } from "./trash.ts";
 import { requireReserve } from "./space.ts";
-import { makeWorkDisk } from "./work_disk.ts";
+import { makeVmFiles, syncVmFiles } from "./vm_files.ts";
 
 /** The guest gets this long to shut down before its power is cut. */
 const POWER_OFF_TIMEOUT_MS = 60_000;
@@ -41,6 +39,14 @@ const POWER_OFF_SLICE_MS = 2000;
 interface Work {
   readonly progress: Progress;
   readonly signal: AbortSignal;
+}
+
+/** A VM whose files were just made, for its first start. */
+interface Created {
+  readonly vmm: ChosenDriver;
+  readonly begun: BegunLaunch;
+  /** Its files are on the disk. */
+  readonly synced: Promise<void>;
 }
 
 /** The life of VMs. Each change is ordered by the VM's queue and undone where it fails. */
@@ -99,12 +105,19 @@ export class VmService {
       );
       await this.queues.run(reserved.id, async () => {
         await host.files.makeDirectory(vmPaths(paths, reserved.id).directory, 0o700);
-        if (options.start === false) return await this.#makeFiles(reserved, rootDisk, {}, signal);
+        if (options.start === false) {
+          const made = await makeVmFiles(this.#deps, reserved, rootDisk);
+          await syncVmFiles(this.#deps, reserved, made);
+          return await this.#filesMade(reserved, made, signal);
+        }
         await assertPublishable(this.#deps, reserved);
         // Its relay starts while its disks are made.
         const begun = await beginLaunch(this.#deps, reserved, vmm);
-        await this.#makeFiles(reserved, rootDisk, { isUnannounced: true }, signal);
-        await this.#start(reserved.id, work, { vmm, begun });
+        const made = await makeVmFiles(this.#deps, reserved, rootDisk);
+        await this.#filesMade(reserved, { ...made, isUnannounced: true }, signal);
+        // It boots meanwhile: nobody was told of it yet, and after a power cut it would be discarded.
+        const synced = syncVmFiles(this.#deps, reserved, made);
+        await allEnded(this.#start(reserved.id, work, { vmm, begun, synced }), synced);
       });
       return reserved.name;
     }, undoFailed);
@@ -255,25 +268,11 @@ export class VmService {
     await requireReserve(host.files, what, directory, (await settings()).reserveBytes);
   }
 
-  async #makeFiles(
-    vm: Vm,
-    wishes: RootDiskWishes,
-    more: Pick<VmRecord, "isUnannounced">,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { host, paths, store, events } = this.#deps;
-    const image = store.images.find(vm.imageId);
-    if (!image) {
-      throw new BangerError("not_found", `Cannot create VM ${vm.name}: its image was removed meanwhile`);
-    }
-    const [rootDisk] = await allEnded(
-      makeRootDisk(host, paths, image, vm.id, wishes),
-      makeWorkDisk(host.files, paths, image, vm.id, vm.spec.workDiskBytes),
-      makeHostKey(host.files, paths, vm),
-    );
-    await events.add(vmPaths(paths, vm.id).events, "created", `from image ${image.name}`);
+  async #filesMade({ id, spec }: Vm, record: Partial<VmRecord>, signal: AbortSignal): Promise<void> {
+    const { paths, store, events } = this.#deps;
+    await events.add(vmPaths(paths, id).events, "created", `from image ${spec.imageName}`);
     signal.throwIfAborted();
-    store.vms.transition("create", vm.id, "stopped", { record: { ...rootDisk, ...more } });
+    store.vms.transition("create", id, "stopped", { record });
   }
 
   /** Removes a VM that a failed creation leaves. */
@@ -287,7 +286,7 @@ export class VmService {
   }
 
   /** @param created by it, already: the ports that it publishes were free, and its launch has begun */
-  async #start(id: VmId, work: Work, created?: { vmm: ChosenDriver; begun: BegunLaunch }): Promise<void> {
+  async #start(id: VmId, work: Work, created?: Created): Promise<void> {
     const { store, host, paths, events } = this.#deps;
     const vm = store.vms.get(id);
     if (vm.state !== "stopped") throw wrongState("start", vm.name, vm.state);
@@ -314,6 +313,7 @@ export class VmService {
       const { signal } = either;
       const parts = { image, kernel, vmm, begun: created?.begun };
       booted = await bootMachine(this.#deps, vm, parts, onLaunched, { ...work, signal });
+      await created?.synced;
       const { cpus, memoryMib, kernelName } = vm.spec;
       store.vms.transition("start", id, "running", {
         record: {

@@ -59,15 +59,15 @@ export function changesFileBytes(sizeBytes: number): number {
 
 /**
  * Makes the file of changes, its space taken at once: a snapshot that cannot write down a change once is lost as a
- * whole, so a host disk that fills must not be able to stop it.
+ * whole, so a host disk that fills must not be able to stop it. Not synced.
  *
  * @throws {BangerError} `no_space`
  */
 export async function makeChangesFile(host: SnapshotHost, path: string, sizeBytes: number): Promise<void> {
-  await using file = await host.files.open(path, { write: true, createNew: true, mode: 0o600 });
+  await using _made = await host.files.open(path, { write: true, createNew: true, mode: 0o600 });
   const neededBytes = changesFileBytes(sizeBytes);
   const { code, stderr } = await tool(host, "fallocate", ["--length", String(neededBytes), path]);
-  if (code === 0) return await file.sync();
+  if (code === 0) return;
   throw new BangerError(
     "no_space",
     `Cannot take ${neededBytes} bytes for a snapshot at ${path}: ${stderr.trim()}`,

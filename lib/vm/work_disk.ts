@@ -11,7 +11,7 @@ const WORK_DIRECTORY_MODE = 0o755;
 
 /**
  * Makes the work disk: an ext4 filesystem with what the image has in /root. It costs that content, not
- * the disk's size.
+ * the disk's size. Not synced.
  */
 export async function makeWorkDisk(
   files: Files,
@@ -39,5 +39,4 @@ export async function makeWorkDisk(
   const root = emptyDirectory(WORK_DIRECTORY_MODE, seed?.attributes.mtime);
   for (const [name, inode] of seed?.entries ?? []) root.entries.set(name, inode);
   await writer.finish(root);
-  await target.sync();
 }

@@ -105,7 +105,7 @@ function writeExtensions(file: Uint8Array, view: DataView, name: Uint8Array): vo
 }
 
 /**
- * Makes the overlay file; it must not exist yet. Synced before this returns.
+ * Makes the overlay file; it must not exist yet. Not synced.
  *
  * @throws {BangerError} `already_exists`, `not_found`, `invalid_argument`, `no_space`
  */
@@ -126,5 +126,4 @@ export async function writeOverlay(
   }
   await using overlay = await files.open(path, { write: true, createNew: true, mode: 0o600 });
   await overlay.writeAt(encodeOverlay(spec), 0);
-  await overlay.sync();
 }

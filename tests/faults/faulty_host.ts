@@ -27,10 +27,10 @@ function faultyFiles(files: Files, gate: Gate): Files {
     stat: (path) => gate.pass("look at", path, () => files.stat(path)),
     freeBytes: (path) => gate.pass("look at the space of", path, () => files.freeBytes(path)),
     writeAtomic: (path, content, mode) =>
-      gate.pass("write", path, () => files.writeAtomic(path, content, mode), {
-        // What a write that is cut off leaves.
-        half: () => Deno.writeTextFile(temporaryName(path, "0badcafe"), String(content).slice(0, 20)),
-      }),
+      gate.pass("write", path, () => files.writeAtomic(path, content, mode), halfWritten(path, content)),
+    replace: (path, content, mode) =>
+      gate.pass("write", path, () => files.replace(path, content, mode), halfWritten(path, content)),
+    sync: (path) => gate.pass("sync", path, () => files.sync(path)),
     makeDirectory: (path, mode) => gate.pass("make directory", path, () => files.makeDirectory(path, mode)),
     remove: (path) =>
       gate.pass("remove", path, () => files.remove(path), { half: () => removeSome(files, path) }),
@@ -46,6 +46,11 @@ function faultyFiles(files: Files, gate: Gate): Files {
       return isWritten ? faultyFile(file, path, gate) : file;
     },
   };
+}
+
+/** What a write that is cut off leaves. */
+function halfWritten(path: string, content: Uint8Array | string) {
+  return { half: () => Deno.writeTextFile(temporaryName(path, "0badcafe"), String(content).slice(0, 20)) };
 }
 
 /** A directory that is half removed. */

@@ -77,15 +77,25 @@ Deno.test("the stat of a process whose name holds spaces and parentheses is read
   assert.deepEqual(stat, { state: "S", parentPid: 1, cpuTimeMs: 100, startTimeTicks: 12345 });
 });
 
-Deno.test("writeAtomic() replaces a file whole and leaves nothing beside it", () =>
+for (const write of ["writeAtomic", "replace"] as const) {
+  Deno.test(`${write}() replaces a file whole and leaves nothing beside it`, () =>
+    withDirectory(async (directory) => {
+      await files[write](`${directory}/x`, "one", 0o640);
+      await files[write](`${directory}/x`, "two", 0o640);
+      assert.equal(await files.readText(`${directory}/x`, 10), "two");
+      assert.deepEqual(await files.list(directory), ["x"]);
+      assert.equal((await files.stat(`${directory}/x`))?.mode, 0o640);
+      await assert.rejects(files.readText(`${directory}/x`, 2), code("corrupt_data"));
+      await assert.rejects(files[write](`${directory}/missing/x`, ""), code("not_found"));
+    }));
+}
+
+Deno.test("sync() takes files and directories", () =>
   withDirectory(async (directory) => {
-    await files.writeAtomic(`${directory}/x`, "one", 0o640);
-    await files.writeAtomic(`${directory}/x`, "two", 0o640);
-    assert.equal(await files.readText(`${directory}/x`, 10), "two");
-    assert.deepEqual(await files.list(directory), ["x"]);
-    assert.equal((await files.stat(`${directory}/x`))?.mode, 0o640);
-    await assert.rejects(files.readText(`${directory}/x`, 2), code("corrupt_data"));
-    await assert.rejects(files.writeAtomic(`${directory}/missing/x`, ""), code("not_found"));
+    await files.replace(`${directory}/x`, "one");
+    await files.sync(`${directory}/x`);
+    await files.sync(directory);
+    await assert.rejects(files.sync(`${directory}/y`), code("not_found"));
   }));
 
 Deno.test("copySparse() keeps holes and content", () =>

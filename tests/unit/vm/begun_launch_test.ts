@@ -6,7 +6,7 @@ import { makeHostKey } from "../../../lib/vm/config_disk.ts";
 import type { VmDeps } from "../../../lib/vm/deps.ts";
 import { stopProcess } from "../../../lib/vm/processes.ts";
 import type { ChosenDriver } from "../../../lib/vmm/drivers.ts";
-import { type Bench, idleMachine, IMAGE, makeBench } from "./bench.ts";
+import { type Bench, idleMachine, IMAGE, makeBench, RELAY_SCRIPT } from "./bench.ts";
 
 const ID = "0123456789ab";
 const KERNEL = {
@@ -14,9 +14,6 @@ const KERNEL = {
   initramfsPath: "/nowhere/initramfs",
   modulesDiskPath: "/nowhere/modules",
 } as Kernel;
-
-/** Stands for a relay: says that it listens, and is there until it is ended. */
-const RELAY_SCRIPT = '>"$1/agent.sock"; while :; do sleep 1; done';
 
 /** A VM whose launch was begun, and what becomes of the rest of it. */
 async function begin(bench: Bench, launch = () => Promise.resolve(idleMachine())) {

@@ -18,6 +18,9 @@ await realHost().processes.signal(
 
 export const IMAGE_ID = "aabbccddeeff" as ImageId;
 
+/** Stands for a relay: says that it listens, and is there until it is ended. */
+export const RELAY_SCRIPT = '>"$1/agent.sock"; while :; do sleep 1; done';
+
 export const IMAGE: ImageRecord = {
   id: IMAGE_ID,
   name: "debian" as ImageName,
