@@ -9,6 +9,11 @@ export const BOOT_MARKER = "banger-init: start";
 /** What it prints once every driver is loaded, before the image's own init. */
 export const HANDOVER_MARKER = "banger-init: handing over";
 
+/** The kernel's words for a processor that runs nothing but one task, said again about every 26 s. */
+const STUCK = /soft lockup - CPU#\d+ stuck for (\d+)s!/g;
+/** Once may be a host that was busy elsewhere. */
+const STUCK_SECONDS = 40;
+
 /** What a boot may cost. Wall time alone says nothing: on a crowded host a good boot takes minutes. */
 export interface BootLimits {
   /**
@@ -18,6 +23,8 @@ export interface BootLimits {
   readonly markerCpuMs: number;
   /** CPU time from the marker to the agent's first answer; emulated, Debian with systemd needs about 12 s. */
   readonly agentCpuMs: number;
+  /** The same where the guest's kernel says that a processor is stuck. */
+  readonly stuckCpuMs: number;
   /** Wall time from the marker that the guest has in any case: its services may wait for each other. */
   readonly agentWallMs: number;
   /** A machine that gets less than `restCpuMs` of CPU time in so long waits for nothing that will come. */
@@ -30,6 +37,7 @@ export interface BootLimits {
 export const DEFAULT_BOOT_LIMITS: BootLimits = {
   markerCpuMs: 12_000,
   agentCpuMs: 120_000,
+  stuckCpuMs: 30_000,
   agentWallMs: 180_000,
   restWallMs: 90_000,
   restCpuMs: 2700,
@@ -44,6 +52,8 @@ export interface BootObservation {
   readonly marker: { readonly seenMs: number; readonly cpuTimeMs: number } | undefined;
   /** CPU time in the last `restWallMs`; undefined before it runs for so long. */
   readonly recentCpuMs: number | undefined;
+  /** What the guest's kernel says. */
+  readonly isStuck: boolean;
 }
 
 export type BootVerdict =
@@ -54,13 +64,17 @@ export type BootVerdict =
 
 /** Judges a boot whose agent has not answered yet. Pure. Exported for tests. */
 export function judgeBoot(observation: BootObservation, limits: BootLimits): BootVerdict {
-  const { elapsedMs, cpuTimeMs, marker, recentCpuMs } = observation;
+  const { elapsedMs, cpuTimeMs, marker, recentCpuMs, isStuck } = observation;
   if (cpuTimeMs === undefined) {
     const where = marker ? "after its init started" : "before its init started";
     const when = formatDuration(elapsedMs);
     return { kind: "dead", reason: `the machine ended ${where}, ${when} after its start` };
   }
   const isAtRest = recentCpuMs !== undefined && recentCpuMs < limits.restCpuMs;
+  if (marker && isStuck && cpuTimeMs - marker.cpuTimeMs > limits.stuckCpuMs) {
+    const elapsed = formatDuration(elapsedMs - marker.seenMs);
+    return { kind: "hung", reason: `a processor of it is stuck, ${elapsed} after its init started` };
+  }
   return marker
     ? judgeGuest(elapsedMs - marker.seenMs, cpuTimeMs - marker.cpuTimeMs, isAtRest, limits)
     : judgeKernel(elapsedMs, cpuTimeMs, isAtRest, limits);
@@ -106,7 +120,7 @@ export type BootOutcome =
 
 export interface BootWatch {
   readonly machine: Pick<Machine, "cpuTimeMs">;
-  /** The console's text so far. Not asked any more once the marker was seen and the agent may be asked. */
+  /** The console's text so far. Asked until the marker was seen and the agent may be asked, and of a boot that costs much. */
   readConsole(): Promise<string>;
   /** What stands on the console before the agent may be asked; default: the marker; "": it may be from the start. */
   readonly askFrom?: string;
@@ -181,6 +195,10 @@ class Asking implements Disposable {
   }
 }
 
+function saysStuck(console: string): boolean {
+  return console.matchAll(STUCK).some(([, seconds]) => Number(seconds) >= STUCK_SECONDS);
+}
+
 /**
  * Watches a machine from its start until its agent answers, or until it is clear that it won't. The
  * machine itself is left as it is: killing and trying again are the caller's.
@@ -199,8 +217,9 @@ export async function watchBoot(
   let mayAsk = watch.askFrom === "";
   for (;;) {
     watch.signal?.throwIfAborted();
-    const text: string = mayAsk && marker ? "" : await watch.readConsole();
     const cpuTimeMs = await watch.machine.cpuTimeMs();
+    const isCostly = marker !== undefined && (cpuTimeMs ?? 0) - marker.cpuTimeMs > limits.stuckCpuMs;
+    const text: string = mayAsk && marker && !isCostly ? "" : await watch.readConsole();
     const elapsedMs = clock.monotonicMs() - startMs;
     if (text.includes(BOOT_MARKER)) marker ??= { seenMs: elapsedMs, cpuTimeMs: cpuTimeMs ?? 0 };
     mayAsk ||= marker !== undefined && text.includes(watch.askFrom ?? BOOT_MARKER);
@@ -210,7 +229,10 @@ export async function watchBoot(
       markerSeenMs: marker?.seenMs,
     });
     const recentCpuMs = cpuTimeMs === undefined ? undefined : history.add(elapsedMs, cpuTimeMs);
-    const verdict = judgeBoot({ elapsedMs, cpuTimeMs, marker, recentCpuMs }, limits);
+    const verdict = judgeBoot(
+      { elapsedMs, cpuTimeMs, marker, recentCpuMs, isStuck: saysStuck(text) },
+      limits,
+    );
     if (verdict.kind === "dead") return verdict;
     if (verdict.kind === "hung") {
       // The console may be what failed, or the kernel is not ours and says nothing: the agent has the last word.

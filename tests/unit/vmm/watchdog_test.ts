@@ -18,6 +18,7 @@ const boot = (elapsedS: number, cpuS: number | undefined, more: Partial<BootObse
   cpuTimeMs: cpuS === undefined ? undefined : s(cpuS),
   marker: undefined,
   recentCpuMs: undefined,
+  isStuck: false,
   ...more,
 });
 
@@ -55,6 +56,17 @@ const VERDICTS: readonly [string, BootObservation, string, RegExp?][] = [
     "hung",
     /got 2 min/,
   ],
+  [
+    "a processor is stuck",
+    boot(54, 95, { marker: MARKER, isStuck: true }),
+    "hung",
+    /processor of it is stuck, 52 s after its init/,
+  ],
+  [
+    "a processor is stuck, as it may be on a crowded host",
+    boot(80, 31, { marker: MARKER, isStuck: true }),
+    "progress",
+  ],
   ["gone before init", boot(1, undefined), "dead", /before its init/],
   ["gone after init", boot(500, undefined, { marker: MARKER }), "dead", /after its init/],
 ];
@@ -90,6 +102,8 @@ interface Script {
   readonly handsOverAtMs?: number;
   readonly agentAtMs?: number;
   readonly diesAtMs?: number;
+  /** From then on its kernel says every 26 s that a processor is stuck. */
+  readonly stuckFromMs?: number;
   readonly cpuShare?: number;
   /** A try waits until the agent is up. */
   readonly isPatient?: boolean;
@@ -108,6 +122,10 @@ function play(script: Script, { signal, askFrom }: Pick<BootWatch, "signal" | "a
       asked.console++;
       const lines = ["[ 0.1] PCI: Fatal"];
       if (reached(script.markerAtMs)) lines.push(BOOT_MARKER);
+      for (let atMs = (script.stuckFromMs ?? Infinity) + 26_000; reached(atMs); atMs += 26_000) {
+        const seconds = (atMs - script.stuckFromMs!) / 1000;
+        lines.push(`[  ${seconds}.1] watchdog: BUG: soft lockup - CPU#0 stuck for ${seconds}s! [systemd:1]`);
+      }
       if (reached(script.handsOverAtMs)) lines.push(`${HANDOVER_MARKER} to /sbin/init (systemd)`);
       return Promise.resolve(lines.join("\r\n"));
     },
@@ -128,6 +146,14 @@ Deno.test("watchBoot() asks the agent only once the marker was seen, and the con
   assert.deepEqual(await outcome, { kind: "up", elapsedMs: 9000, markerSeenMs: 2000 });
   assert.equal(asked.console, 41);
   assert.equal(asked.agent, 141);
+});
+
+Deno.test("watchBoot() gives a boot up whose kernel says twice that a processor is stuck", async () => {
+  const { clock, outcome } = play({ markerAtMs: 2000, stuckFromMs: 3000, cpuShare: 2 }, { askFrom: "" });
+  const { kind, ...more } = await outcome;
+  assert.equal(kind, "hung");
+  assert.match("reason" in more ? more.reason : "", /stuck, 53 s after/);
+  assert.ok(clock.nowMs >= 55_000 && clock.nowMs < 58_000, `${clock.nowMs}`);
 });
 
 Deno.test("watchBoot() asks no agent before the console says what it waits for", async () => {
