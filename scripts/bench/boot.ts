@@ -67,28 +67,42 @@ export async function recordMachine(vmName: string, directory: string): Promise<
   };
 }
 
-/** Starts the bare QEMU, and ends it once its agent has answered. */
-export async function bootBare({ argv, runtime, relay }: Recorded): Promise<number> {
+/** A bare QEMU whose agent has answered. */
+export interface BareMachine extends AsyncDisposable {
+  /** From its start to that answer. */
+  readonly tookMs: number;
+}
+
+export async function startBare({ argv, runtime, relay }: Recorded): Promise<BareMachine> {
+  await using started = new AsyncDisposableStack();
   const [relayProgram, ...relayArgs] = relay;
   const relaying = new Deno.Command(relayProgram!, { args: relayArgs, stdout: "null", stderr: "null" })
     .spawn();
+  started.defer(async () => {
+    relaying.kill("SIGTERM");
+    await relaying.status;
+  });
   while (!(await Deno.stat(`${runtime}/agent.sock`).catch(() => undefined))) {
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
   const [program, ...args] = argv;
   const startMs = performance.now();
   const machine = new Deno.Command(program!, { args, stdin: "null", stdout: "null", stderr: "null" }).spawn();
-  try {
-    await new AgentClient(realHost(), { kind: "hybrid", path: `${runtime}/agent.sock` }).untilHealthy(
-      BOOT_TIMEOUT_MS,
-    );
-    return performance.now() - startMs;
-  } finally {
+  started.defer(async () => {
     machine.kill("SIGKILL");
     await machine.status;
-    relaying.kill("SIGTERM");
-    await relaying.status;
-  }
+  });
+  await new AgentClient(realHost(), { kind: "hybrid", path: `${runtime}/agent.sock` }).untilHealthy(
+    BOOT_TIMEOUT_MS,
+  );
+  const tookMs = performance.now() - startMs;
+  const owned = started.move();
+  return { tookMs, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+async function bootBare(recorded: Recorded): Promise<number> {
+  await using machine = await startBare(recorded);
+  return machine.tookMs;
 }
 
 export const boot: Benchmark = {

@@ -97,7 +97,7 @@ const copy: Benchmark = {
     const owned = onFailure.move();
     return {
       async pair() {
-        // Ours waits until its disks are safe: not for what a copy has left to be written.
+        // Neither waits for the host's disk, and not for what the copy before has left to be written either.
         await run("sync", []);
         const oursMs = await timedMs(() => makeDisks(paths, image));
         const peerMs = await timedMs(() => run("cp", ["--reflink=never", rootfs, target]));

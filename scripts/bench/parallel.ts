@@ -1,5 +1,5 @@
 import { type Benchmark, type Sample, timedMs } from "./benchmark.ts";
-import { bootBare, type RecordedMachine, recordMachine } from "./boot.ts";
+import { type BareMachine, type RecordedMachine, recordMachine, startBare } from "./boot.ts";
 import { BANGER, removing } from "./commands.ts";
 
 const COUNT = 8;
@@ -28,8 +28,10 @@ async function measurePair(machine: RecordedMachine): Promise<Sample | undefined
   }
   if (hung.includes(true)) return undefined;
   const copies = await Promise.all(NAMES.map((name) => machine.copy(name)));
-  let boots: readonly PromiseSettledResult<number>[] = [];
-  const peerMs = await timedMs(async () => boots = await Promise.allSettled(copies.map(bootBare)));
+  let boots: readonly PromiseSettledResult<BareMachine>[] = [];
+  // As ours, they run on until all are up.
+  const peerMs = await timedMs(async () => boots = await Promise.allSettled(copies.map(startBare)));
+  for (const boot of boots) if (boot.status === "fulfilled") await boot.value[Symbol.asyncDispose]();
   return boots.every(({ status }) => status === "fulfilled") ? { oursMs, peerMs } : undefined;
 }
 
@@ -39,7 +41,7 @@ export const parallel: Benchmark = {
     `${COUNT} times \`banger vm create\` at once to the agents' answers, against ${COUNT} bare QEMUs at once`,
   maxRatio: 1.3,
   // A pair boots sixteen machines.
-  runs: 2,
+  runs: 3,
   isWarm: true,
   async prepare() {
     const directory = await Deno.makeTempDir({ prefix: "banger-bench-" });
