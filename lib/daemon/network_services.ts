@@ -17,13 +17,17 @@ interface Parts {
   readonly bridge: NamedBridge;
 }
 
+/** From its start on a guest has this long to tell what listens in it; half a second, mostly. */
+const YOUNG_MS = 5000;
+const ASK_AGAIN_MS = 50;
+
 const NOTHING: NetworkStatus = { isWatching: false, forwards: [], truncated: false, refusals: [] };
 
 /** The API's network service: what the relays of the machines tell, and what they are told. */
 export function networkServices({ deps, vms, names, bridge }: Parts): Services["network"] {
   const ports = async (nameOrId: string) => {
     const vm = deps.store.vms.get(nameOrId);
-    const status = await statusOf(deps, vm);
+    const status = await statusOnceTold(deps, vm);
     if (vm.spec.network !== "bridge" || !bridge.has(vm.id)) return await portsView(deps, vm, status);
     return await portsView(deps, vm, { ...status, refusals: await bridge.refusalsOf(vm.id, vmAddress(vm)) });
   };
@@ -40,6 +44,18 @@ export function networkServices({ deps, vms, names, bridge }: Parts): Services["
     dns: () => names.status(),
     bridge: async () => ({ guests: bridge.list(), plan: describePlan(await bridge.dryRun()) }),
   };
+}
+
+/** Who asks right after a start gets an answer, too. */
+async function statusOnceTold(deps: VmDeps, vm: Vm): Promise<NetworkStatus> {
+  const { clock } = deps.host;
+  const youngUntilMs = (vm.startedAtMs ?? 0) + YOUNG_MS;
+  for (;;) {
+    const status = await statusOf(deps, vm);
+    const isToCome = vm.state === "running" && vm.spec.network !== "none" && !status.isWatching;
+    if (!isToCome || clock.now() > youngUntilMs) return status;
+    await clock.sleep(ASK_AGAIN_MS);
+  }
 }
 
 async function statusOf({ host, paths }: VmDeps, vm: Vm): Promise<NetworkStatus> {

@@ -97,6 +97,8 @@ Deno.test("machines have names, and their ports are there", async (t) => {
   await Promise.all(
     ["net-a", "net-b"].map((name) => ok(["vm", "create", "-n", name, "-m", "512M", "--quiet"])),
   );
+  const atOnce = await banger(["vm", "ports", "net-b"]);
+  assert.doesNotMatch(atOnce.stderr, /does not tell yet/);
 
   await t.step(
     "a server answers at its name within a second; the same port of two VMs is two servers",
