@@ -4,11 +4,12 @@ import type { Exchange } from "./exchange.ts";
 import { cString, errnoOf, type Libc, LibcError, O_CLOEXEC } from "./libc.ts";
 
 const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"] as const;
-const READ_BYTES = 64 * 1024;
+/** Kept: a guest that is at rest would otherwise do little but make and collect such. */
+const buffer = new Uint8Array(64 * 1024);
 /** Of one table. Beyond it lies more than could be told. */
 const MAX_LOOKED_AT = 4096;
-/** A server that starts is to be there within a second. */
-const LOOK_AGAIN_MS = 250;
+/** A server that starts is to be there within a second; and each look costs an emulated guest a few milliseconds. */
+const LOOK_AGAIN_MS = 500;
 /** TCP_LISTEN (include/net/tcp_states.h), as the tables print it. */
 const LISTEN = "0A";
 /** The second column's, on the first line. */
@@ -29,8 +30,6 @@ export async function servePorts(libc: Libc, exchange: Exchange, isWatch: boolea
     isGone = true;
     wake.resolve();
   });
-  // The host watches from the start, and whoever waits for the boot asks at the same moment: that goes first.
-  await sleepUnless(wake.promise, LOOK_AGAIN_MS);
   let last: string | undefined;
   while (!isGone) {
     const startedAt = performance.now();
@@ -65,7 +64,6 @@ function readListeningPart(libc: Libc, path: string): string {
   const fd = libc.call.open(cString(path), O_CLOEXEC, 0);
   if (fd < 0) return ""; // a kernel without IPv6
   try {
-    const buffer = new Uint8Array(READ_BYTES);
     const decoder = new TextDecoder();
     const words: string[] = [];
     let rest = "";
