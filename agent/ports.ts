@@ -4,11 +4,11 @@ import type { Exchange } from "./exchange.ts";
 import { cString, errnoOf, type Libc, LibcError, O_CLOEXEC } from "./libc.ts";
 
 const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"] as const;
-/** Kept: a guest that is at rest would otherwise do little but make and collect such. */
+/** One for all reads: each is decoded before anything else runs. */
 const buffer = new Uint8Array(64 * 1024);
 /** Of one table. Beyond it lies more than could be told. */
 const MAX_LOOKED_AT = 4096;
-/** A server that starts is to be there within a second; and each look costs an emulated guest a few milliseconds. */
+/** A server that starts is to be there within a second; and each look costs an emulated guest some 10 ms. */
 const LOOK_AGAIN_MS = 500;
 /** TCP_LISTEN (include/net/tcp_states.h), as the tables print it. */
 const LISTEN = "0A";

@@ -49,11 +49,13 @@ export function networkServices({ deps, vms, names, bridge }: Parts): Services["
 /** Who asks right after a start gets an answer, too. */
 async function statusOnceTold(deps: VmDeps, vm: Vm): Promise<NetworkStatus> {
   const { clock } = deps.host;
-  const youngUntilMs = (vm.startedAtMs ?? 0) + YOUNG_MS;
+  // By a clock that nobody sets: the other may go back.
+  const youngMs = Math.min((vm.startedAtMs ?? 0) + YOUNG_MS - clock.now(), YOUNG_MS);
+  const deadlineMs = clock.monotonicMs() + youngMs;
   for (;;) {
     const status = await statusOf(deps, vm);
     const isToCome = vm.state === "running" && vm.spec.network !== "none" && !status.isWatching;
-    if (!isToCome || clock.now() > youngUntilMs) return status;
+    if (!isToCome || clock.monotonicMs() > deadlineMs) return status;
     await clock.sleep(ASK_AGAIN_MS);
   }
 }

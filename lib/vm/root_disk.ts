@@ -43,6 +43,7 @@ const SUFFIXES: Readonly<Record<RootDiskMode, string>> = {
 /**
  * Makes a root disk, the cheapest copy-on-write that the host offers: blocks shared with the image; else an
  * overlay, which takes no time and no space; for a VMM without overlays a device-mapper snapshot, else a copy.
+ * Not synced.
  *
  * @param id names the VM's directory, which exists
  * @param stem of the file's name, one that is not in use there

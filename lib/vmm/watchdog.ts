@@ -120,7 +120,10 @@ export type BootOutcome =
 
 export interface BootWatch {
   readonly machine: Pick<Machine, "cpuTimeMs">;
-  /** The console's text so far. Asked until the marker was seen and the agent may be asked, and of a boot that costs much. */
+  /**
+   * The console's text so far. Asked until the marker was seen and the agent may be asked, and again once the boot
+   * has cost as much as one that may be stuck.
+   */
   readConsole(): Promise<string>;
   /** What stands on the console before the agent may be asked; default: the marker; "": it may be from the start. */
   readonly askFrom?: string;
